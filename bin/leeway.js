@@ -1,0 +1,44 @@
+#!/usr/bin/env node
+// Plain JavaScript that any Node >= 14 parses: finds a Node >= 24.12 and runs src/main.ts with it.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const self = fileURLToPath(import.meta.url);
+const root = dirname(dirname(self));
+const [major, minor] = process.versions.node.split('.').map(Number);
+
+if (major > 24 || (major === 24 && minor >= 12)) {
+  const { main } = await import('../src/main.ts');
+  process.exitCode = await main(process.argv.slice(2));
+} else {
+  runUnderBundledNode();
+}
+
+function runUnderBundledNode() {
+  const found = [
+    join(root, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin', 'node'),
+    join(root, 'node_modules', 'node', 'bin', 'node'),
+    join(root, 'node_modules', '.bin', 'node'),
+  ].find((path) => existsSync(path));
+  if (!found) {
+    process.stderr.write(
+      `error[LW-USAGE]: Leeway needs Node.js 24.12 or newer, this is ${process.versions.node} on ${process.platform}-${process.arch}. ` +
+        'Run "npm ci" (it brings Node 24 on linux-x64) or install Node 24 and start again.\n',
+    );
+    process.exit(69);
+  }
+  const child = spawn(found, [...process.execArgv, self, ...process.argv.slice(2)], { stdio: 'inherit' });
+  // A terminal's Ctrl-C reaches the whole process group: the child has had SIGINT and SIGQUIT already when stdin is a TTY.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'])
+    process.on(signal, () => {
+      if (!(process.stdin.isTTY && (signal === 'SIGINT' || signal === 'SIGQUIT'))) child.kill(signal);
+    });
+  child.on('error', (error) => {
+    process.stderr.write(`error[LW-INTERNAL]: could not start ${found}: ${error.message}\n`);
+    process.exit(69);
+  });
+  child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : code));
+}

@@ -1,0 +1,102 @@
+import { readFileSync } from 'node:fs';
+import { type Command, helpOf, nearest, type Terminal } from './cli/command.ts';
+import { ERRORS, EXIT, LeewayError } from './core/errors.ts';
+
+/** The commands, each loaded only when called: `--version` must not wait for an engine. Name = file in src/cli/. */
+const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
+  demo: () => import('./cli/demo.ts'),
+  serve: () => import('./cli/serve.ts'),
+  drift: () => import('./cli/drift.ts'),
+  stragglers: () => import('./cli/stragglers.ts'),
+  cost: () => import('./cli/cost.ts'),
+  decode: () => import('./cli/decode.ts'),
+  check: () => import('./cli/check.ts'),
+  config: () => import('./cli/config.ts'),
+  token: () => import('./cli/token.ts'),
+};
+
+/** Entry of the process: parses the command's name, runs it, turns failures into one line and an exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const terminal = processTerminal();
+  try {
+    return await dispatch(argv, terminal);
+  } catch (error) {
+    return report(error, terminal);
+  }
+}
+
+async function dispatch(argv: readonly string[], terminal: Terminal): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === '--version' || name === '-v') {
+    terminal.out(`${version()}\n`);
+    return EXIT.done;
+  }
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    const asked = rest[0];
+    terminal.out(asked !== undefined && Object.hasOwn(COMMANDS, asked) ? helpOf(await load(asked)) : await overview());
+    return name === undefined ? EXIT.usage : EXIT.done;
+  }
+  const command = await load(name);
+  if (rest.includes('--help') || rest.includes('-h')) {
+    terminal.out(helpOf(command));
+    return EXIT.done;
+  }
+  return command.run(rest, terminal);
+}
+
+async function load(name: string): Promise<Command> {
+  const loader = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (loader !== undefined) return (await loader()).command;
+  const closest = nearest(name, Object.keys(COMMANDS));
+  const hint = closest === null ? '' : `, did you mean "${closest}"?`;
+  throw new LeewayError('LW-USAGE', `unknown command "${name}"${hint}; "leeway --help" lists them all`);
+}
+
+async function overview(): Promise<string> {
+  const commands = await Promise.all(Object.keys(COMMANDS).map(load));
+  const width = Math.max(...commands.map((command) => command.name.length));
+  return [
+    'Leeway watches GPU training and ONNX Runtime serving: stragglers, drift, cost, incidents, controlled retraining.',
+    '',
+    'Usage: leeway COMMAND [options]',
+    '',
+    ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    '',
+    'Each command answers --help with its options and two examples. leeway --version prints the version.',
+    '',
+  ].join('\n');
+}
+
+/** The version in package.json. */
+export function version(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return String(JSON.parse(text).version);
+}
+
+function report(error: unknown, terminal: Terminal): number {
+  if (!(error instanceof LeewayError)) {
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    terminal.err(`error[LW-INTERNAL]: ${detail}\n`);
+    return EXIT.internal;
+  }
+  const lines = error.errors.map(
+    (item) => `error[${error.code}]: ${item.path}: got ${item.got}, expected ${item.expected}`,
+  );
+  terminal.err(`${lines.length > 0 ? lines.join('\n') : `error[${error.code}]: ${error.message}`}\n`);
+  return ERRORS[error.code].exit;
+}
+
+function processTerminal(): Terminal {
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
+  const isTerminal = process.stdout.isTTY === true;
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    stdin: process.stdin,
+    cwd: process.cwd(),
+    isTerminal,
+    color: isTerminal && process.env['NO_COLOR'] === undefined,
+    signal: abort.signal,
+  };
+}
