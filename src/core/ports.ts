@@ -1,0 +1,134 @@
+import type { LeewayRecord, RecordType } from './records.ts';
+import type { Outcome } from './outcome.ts';
+
+/**
+ * The doors that the pipeline speaks through. Embedded: spool, chdb child, node:sqlite. Scaled: Kafka, ClickHouse,
+ * PostgreSQL. Each driver passes the same contract suite; only compose.ts knows which one runs.
+ */
+
+/** What one source sends at once. (source, epoch, sequence) names it for ever: a repeat is the same batch. */
+export type Batch = {
+  readonly source: string;
+  /** Random at the start of the source's process, up to 53 bits. */
+  readonly epoch: number;
+  /** 1, 2, 3 … within the epoch. */
+  readonly sequence: number;
+  readonly records: readonly LeewayRecord[];
+};
+
+/** What became of a batch at the bus: durable now, or known already (a repeat stores nothing new). */
+export type Published = { readonly repeated: boolean };
+
+/** Rows of one table as they travel: a run of frames whose bytes are ClickHouse Native blocks. */
+export type Delivery = {
+  readonly table: RecordType;
+  /** Path of a readable file of Native blocks (a closed spool segment). */
+  readonly path: string;
+  readonly rows: number;
+  readonly frames: readonly FrameHeader[];
+};
+
+/** What a frame says of itself. `lineage` orders acceptance: the first row of a key wins. */
+export type FrameHeader = {
+  readonly lineage: bigint;
+  readonly source: string;
+  readonly epoch: number;
+  readonly sequence: number;
+  /** Frames of the same batch (one a table): the batch is complete when that many are there. */
+  readonly parts: number;
+  readonly table: RecordType;
+  readonly rows: number;
+};
+
+export type Backlog = {
+  readonly bytes: number;
+  readonly frames: number;
+  /** Age of the oldest frame that the store does not hold, 0 when there is none. */
+  readonly oldest_ms: number;
+  /** Records waiting, by source and epoch. */
+  readonly in_flight: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
+  /** Records lost by declared policy or by a torn tail that was never acknowledged, by reason. */
+  readonly torn_frames: number;
+};
+
+export interface Bus extends AsyncDisposable {
+  /** Resolves when the batch is durable. Rejects with LeewayError LW-SPOOL-FULL or LW-SPOOL-IO: nothing was acknowledged. */
+  publish(batch: Batch, signal: AbortSignal): Promise<Published>;
+  /** Calls `handle` for each delivery in order, one at a time; when it resolves ok the delivery is trimmed. Ends with the signal. */
+  consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void>;
+  backlog(): Backlog;
+}
+
+/** Values of a query, sent beside the text and never spliced into it. Kinds: string, number, bigint, string[]. */
+export type QueryParameters = Readonly<Record<string, string | number | bigint | readonly string[]>>;
+
+/** One (source, epoch) of the account: emitted = stored + in_flight + declared loss, in records. */
+export type StoredAccount = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly frame_rows: number;
+  readonly duplicates_absorbed: number;
+  readonly stored: number;
+  readonly sequence_min: number;
+  readonly sequence_max: number;
+  readonly sequences: number;
+};
+
+export interface Store extends AsyncDisposable {
+  /** Creates or migrates the tables; idempotent. */
+  migrate(signal: AbortSignal): Promise<void>;
+  /** Makes a delivery durable, whole, idempotent by key; ok means that the bus may forget it. */
+  insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome>;
+  /** Rows of a fixed query of ours; never SQL from outside. 64-bit integers arrive as strings. */
+  query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]>;
+  /** The account by source and epoch, counted from the rows themselves. */
+  account(signal: AbortSignal): Promise<StoredAccount[]>;
+  /** Complete sequences held, as closed ranges, by source and epoch: what a restarted bus must treat as repeats. */
+  sequences(signal: AbortSignal): Promise<{ source: string; epoch: number; from: number; to: number }[]>;
+  /** The largest lineage held, 0n when empty. */
+  lineageMax(signal: AbortSignal): Promise<bigint>;
+}
+
+/** A document of the control store; `revision` starts at 1 and guards optimistic updates. */
+export type Document<Body> = { readonly id: string; readonly revision: number; readonly body: Body };
+
+/** A kind of document: its table and the fields that can be filtered and ordered by. `parse` is its parse door. */
+export type Collection<Body> = {
+  readonly name: string;
+  readonly indexed: Readonly<Record<string, 'text' | 'integer'>>;
+  readonly parse: (value: unknown) => Body;
+};
+
+export type Condition = {
+  readonly field: string;
+  readonly is: '=' | '!=' | '<' | '<=' | '>' | '>=' | 'in';
+  readonly value: string | number | readonly string[];
+};
+
+export type Selection = {
+  readonly where?: readonly Condition[];
+  /** An indexed field or `id`; ties by id. Default id ascending. */
+  readonly order?: { readonly field: string; readonly descending: boolean };
+  readonly limit?: number;
+  /** Continues after the document with this position, as given by the caller from the last item. */
+  readonly after?: { readonly value: string | number; readonly id: string };
+};
+
+/** Reads and writes inside one transaction: all or nothing. */
+export interface ControlTransaction {
+  get<Body>(collection: Collection<Body>, id: string): Promise<Document<Body> | null>;
+  list<Body>(collection: Collection<Body>, selection: Selection): Promise<Document<Body>[]>;
+  count<Body>(collection: Collection<Body>, where: readonly Condition[]): Promise<number>;
+  /** Inserts; throws LW-CONFLICT when the id exists. */
+  insert<Body>(collection: Collection<Body>, id: string, body: Body): Promise<void>;
+  /** Replaces; throws LW-CONFLICT unless the stored revision equals `revision`. */
+  update<Body>(collection: Collection<Body>, id: string, revision: number, body: Body): Promise<void>;
+  remove<Body>(collection: Collection<Body>, id: string): Promise<void>;
+}
+
+export interface Control extends AsyncDisposable {
+  /** Runs `work` in one serialisable transaction; a throw rolls everything back. Durable when it resolves. */
+  transaction<Result>(work: (tx: ControlTransaction) => Promise<Result>): Promise<Result>;
+  /** Takes or renews the lease `name` for `holder` until now + ttl; false when another holder's lease is alive. */
+  lease(name: string, holder: string, ttl_ms: number): Promise<boolean>;
+}
