@@ -37,7 +37,8 @@ export function resolveDecision(policy: RetrainPolicy, gates: readonly Gate[]): 
   const held = gates.filter((gate) => gate.result === 'defer' && gate.gate !== 'approval');
   const approval = gates.find((gate) => gate.gate === 'approval');
   const first = held[0];
-  if (first !== undefined) return { state: 'deferred', dispatch: false, reason: held.map((gate) => `${gate.gate}: ${gate.note}`).join('; ') };
+  if (first !== undefined)
+    return { state: 'deferred', dispatch: false, reason: held.map((gate) => `${gate.gate}: ${gate.note}`).join('; ') };
   if (approval?.result === 'defer') {
     const state = policy.mode === 'suggest' ? 'suggested' : 'awaiting_approval';
     return { state, dispatch: false, reason: approval.note };

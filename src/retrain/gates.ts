@@ -35,7 +35,12 @@ export type Situation = {
   readonly labelled_rows: number;
   readonly coverage_ratio: number;
   /** Measured accuracy since the drift began against the reference; null where there are too few labels. */
-  readonly accuracy: { readonly reference: number; readonly current: number; readonly p_value: number; readonly worse: boolean } | null;
+  readonly accuracy: {
+    readonly reference: number;
+    readonly current: number;
+    readonly p_value: number;
+    readonly worse: boolean;
+  } | null;
   /** Runs of this model that are dispatched or running. */
   readonly runs_active: number;
   readonly last_dispatch_ms: number | null;
@@ -81,7 +86,11 @@ function dataGate(policy: RetrainPolicy, { coverage_ratio, rows, labelled_rows }
     result: whole && labelled ? 'pass' : 'defer',
     observed: `${rows} rows, ${labelled_rows} labelled, coverage ${coverage_ratio.toFixed(3)}`,
     threshold: `>= ${policy.labels_min} labelled, coverage >= ${COVERAGE_MIN_RATIO}`,
-    note: whole ? (labelled ? 'enough labelled rows since the drift began' : 'waiting for labels') : 'telemetry has holes',
+    note: whole
+      ? labelled
+        ? 'enough labelled rows since the drift began'
+        : 'waiting for labels'
+      : 'telemetry has holes',
   };
 }
 
@@ -107,7 +116,13 @@ function evidenceGate(policy: RetrainPolicy, { accuracy }: Situation): Gate {
     };
   const threshold = 'accuracy below reference, p < 0.001';
   if (accuracy === null)
-    return { gate: 'performance_evidence', result: 'defer', observed: 'not measured', threshold, note: 'too few labels to measure accuracy' };
+    return {
+      gate: 'performance_evidence',
+      result: 'defer',
+      observed: 'not measured',
+      threshold,
+      note: 'too few labels to measure accuracy',
+    };
   return {
     gate: 'performance_evidence',
     result: accuracy.worse ? 'pass' : 'defer',
@@ -157,7 +172,8 @@ function budgetGate(policy: RetrainPolicy, { spent_month_nano_usd }: Situation):
     result,
     observed: `${dollars(after)} this month with this run`,
     threshold: `<= ${dollars(policy.budget_per_month_nano_usd)} a month`,
-    note: result === 'pass' ? `${dollars(policy.estimated_run_nano_usd)} reserved` : 'the month has no room for this run',
+    note:
+      result === 'pass' ? `${dollars(policy.estimated_run_nano_usd)} reserved` : 'the month has no room for this run',
   };
 }
 
@@ -181,8 +197,17 @@ function approvalGate(policy: RetrainPolicy, { approved_by }: Situation): Gate {
   const dear = policy.estimated_run_nano_usd > policy.approval_above_nano_usd;
   const needed = policy.mode !== 'auto' || dear;
   const common = { gate: 'approval', threshold: needed ? 'a person approves' : 'not needed' } as const;
-  if (approved_by !== null) return { ...common, result: 'override', observed: approved_by, note: 'approved by a person' };
-  if (!needed) return { ...common, result: 'pass', observed: `mode ${policy.mode}`, note: `a run costs at most ${dollars(policy.approval_above_nano_usd)}` };
-  const note = dear ? `a run above ${dollars(policy.approval_above_nano_usd)} needs a person` : `mode ${policy.mode} leaves it to a person`;
+  if (approved_by !== null)
+    return { ...common, result: 'override', observed: approved_by, note: 'approved by a person' };
+  if (!needed)
+    return {
+      ...common,
+      result: 'pass',
+      observed: `mode ${policy.mode}`,
+      note: `a run costs at most ${dollars(policy.approval_above_nano_usd)}`,
+    };
+  const note = dear
+    ? `a run above ${dollars(policy.approval_above_nano_usd)} needs a person`
+    : `mode ${policy.mode} leaves it to a person`;
   return { ...common, result: 'defer', observed: 'nobody yet', note };
 }

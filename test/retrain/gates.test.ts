@@ -55,19 +55,31 @@ describe('gates of a retraining decision', () => {
     ['data_quality', { coverage_ratio: 0.89 }, 'more than a tenth of the telemetry missing'],
     ['hysteresis', { windows_drifted: 2 }, 'two of four windows where three are asked'],
     ['performance_evidence', { accuracy: null }, 'accuracy not measured'],
-    ['performance_evidence', { accuracy: { reference: 0.96, current: 0.95, p_value: 0.4, worse: false } }, 'accuracy unchanged'],
+    [
+      'performance_evidence',
+      { accuracy: { reference: 0.96, current: 0.95, p_value: 0.4, worse: false } },
+      'accuracy unchanged',
+    ],
     ['single_flight', { runs_active: 1 }, 'a run under way'],
     ['cooldown', { last_dispatch_ms: NOW_MS - 24 * HOUR_MS + 1 }, 'one millisecond before the cooldown ends'],
     ['rate', { runs_last_week: 3 }, 'three runs in the week'],
     ['budget', { spent_month_nano_usd: 95_000_000_001n }, 'a nano-dollar over the budget'],
   ])('%s defers the decision on %o', (name, changes) => {
     const { gates, state, dispatch } = decide(changes);
-    expect(gates.filter((gate) => gate.result !== 'pass').map((gate) => [gate.gate, gate.result])).toEqual([[name, 'defer']]);
+    expect(gates.filter((gate) => gate.result !== 'pass').map((gate) => [gate.gate, gate.result])).toEqual([
+      [name, 'defer'],
+    ]);
     expect({ state, dispatch }).toEqual({ state: 'deferred', dispatch: false });
   });
 
   test('the last allowed value of each bound passes', () => {
-    const edge = { labelled_rows: 500, coverage_ratio: 0.9, last_dispatch_ms: NOW_MS - 24 * HOUR_MS, runs_last_week: 2, spent_month_nano_usd: 95_000_000_000n };
+    const edge = {
+      labelled_rows: 500,
+      coverage_ratio: 0.9,
+      last_dispatch_ms: NOW_MS - 24 * HOUR_MS,
+      runs_last_week: 2,
+      spent_month_nano_usd: 95_000_000_000n,
+    };
     expect(decide(edge).dispatch).toBe(true);
   });
 
@@ -86,7 +98,10 @@ describe('gates of a retraining decision', () => {
     expect(decide({}, dear).state).toBe('awaiting_approval');
     const approved = decide({ approved_by: 'mia' }, dear);
     expect(approved.dispatch).toBe(true);
-    expect(approved.gates.find((gate) => gate.gate === 'approval')).toMatchObject({ result: 'override', observed: 'mia' });
+    expect(approved.gates.find((gate) => gate.gate === 'approval')).toMatchObject({
+      result: 'override',
+      observed: 'mia',
+    });
   });
 
   test('an approval never overrides another gate', () => {
@@ -111,7 +126,9 @@ describe('outcome after promotion', () => {
 
   test('not fixed as soon as drifted_min windows drift or stay worse, and later windows change nothing', () => {
     expect(judgeOutcome(policy, [window(true), window(false, true), window(true)])).toBe('not_fixed');
-    expect(judgeOutcome(policy, [window(true), window(true), window(false), window(false), window(true)])).toBe('confirmed');
+    expect(judgeOutcome(policy, [window(true), window(true), window(false), window(false), window(true)])).toBe(
+      'confirmed',
+    );
   });
 });
 
