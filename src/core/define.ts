@@ -96,6 +96,8 @@ export type CollectorContext<Settings> = {
 /** A source that is open. `collect` reads it once; retry = not now, reject = never on this machine (absent). */
 export type OpenCollector = AsyncDisposable & {
   readonly collect: (signal: AbortSignal) => Promise<Outcome<readonly LeewayRecord[]>>;
+  /** Records that this source refused so far, by code: what `GET /api/v1/sources` shows. */
+  readonly rejected?: () => Readonly<Record<string, number>>;
 };
 
 /** A source of records: collectors/<name>.ts. */
