@@ -12,7 +12,10 @@ export type ActiveVersion = {
 /** Where a row stands in a version's stream: ordered by time, then request. */
 export type Position = { readonly at_ms: number; readonly request_id: string };
 
-export type PredictionRow = Position & { readonly features: Readonly<Record<string, unknown>> };
+/** Named feature values as sent. */
+export type FeatureValues = Readonly<Record<string, string | number | boolean | null>>;
+
+export type PredictionRow = Position & { readonly features: FeatureValues };
 
 /** Predictions and labels that met, in one span of time. */
 export type SpanCount = {
@@ -29,7 +32,7 @@ export const WINDOW_ROWS_MAX = 20_000;
 export async function activeVersions(store: Store, since_ms: number, signal: AbortSignal): Promise<ActiveVersion[]> {
   return store.query<ActiveVersion>(
     `SELECT model, version, min(at_ms) AS first_ms, max(at_ms) AS last_ms, toFloat64(count()) AS predictions
-     FROM prediction WHERE at >= fromUnixTimestamp64Milli({since:Int64}) GROUP BY model, version ORDER BY last_ms`,
+     FROM leeway.prediction WHERE at >= fromUnixTimestamp64Milli({since:Int64}) GROUP BY model, version ORDER BY last_ms`,
     { since: BigInt(Math.floor(since_ms)) },
     signal,
   );
@@ -44,7 +47,7 @@ export async function predictionRows(
   signal: AbortSignal,
 ): Promise<PredictionRow[]> {
   const rows = await store.query<RawRow>(
-    `SELECT at_ms, request_id, features FROM prediction FINAL
+    `SELECT at_ms, request_id, features FROM leeway.prediction FINAL
      WHERE model = {model:String} AND version = {version:String}
        AND at >= fromUnixTimestamp64Milli({from:Int64}) AND at_ms < {to:Float64}
        AND (at_ms, request_id) > ({after_ms:Float64}, {after_id:String})
@@ -63,9 +66,9 @@ export async function predictionRows(
   return rows.map((row) => ({ at_ms: row.at_ms, request_id: row.request_id, features: parseFeatures(row.features) }));
 }
 
-function parseFeatures(text: string): Record<string, unknown> {
+function parseFeatures(text: string): FeatureValues {
   const value: unknown = JSON.parse(text);
-  return typeof value === 'object' && value !== null ? { ...value } : {};
+  return typeof value === 'object' && value !== null ? { ...(value as FeatureValues) } : {}; // checked at the record door
 }
 
 /** Predictions, labels and hits of a version in spans of `span_ms` aligned to the epoch, after `after`. */
@@ -77,10 +80,10 @@ export async function accuracyBySpan(
   return store.query<SpanCount>(
     `SELECT floor(p.at_ms / {span:Float64}) * {span:Float64} AS from_ms, toFloat64(count()) AS predicted,
        toFloat64(countIf(l.label != '')) AS labelled, toFloat64(countIf(l.label != '' AND l.label = p.answer)) AS correct
-     FROM (SELECT at_ms, request_id, trim(BOTH '"' FROM prediction) AS answer FROM prediction FINAL
+     FROM (SELECT at_ms, request_id, trim(BOTH '"' FROM prediction) AS answer FROM leeway.prediction FINAL
            WHERE model = {model:String} AND version = {version:String} AND at >= fromUnixTimestamp64Milli({from:Int64})
              AND at_ms < {to:Float64} AND (at_ms, request_id) > ({after_ms:Float64}, {after_id:String})) AS p
-     LEFT ANY JOIN (SELECT request_id, trim(BOTH '"' FROM label) AS label FROM label FINAL
+     LEFT ANY JOIN (SELECT request_id, trim(BOTH '"' FROM label) AS label FROM leeway.label FINAL
            WHERE model = {model:String} AND at >= fromUnixTimestamp64Milli({from:Int64})) AS l USING (request_id)
      GROUP BY from_ms ORDER BY from_ms`,
     {
@@ -103,7 +106,7 @@ export async function requestsServed(
   signal: AbortSignal,
 ): Promise<number> {
   const rows = await store.query<{ requests: number }>(
-    `SELECT toFloat64(sum(requests)) AS requests FROM inference FINAL WHERE model = {model:String} AND version = {version:String}
+    `SELECT toFloat64(sum(requests)) AS requests FROM leeway.inference FINAL WHERE model = {model:String} AND version = {version:String}
        AND at_ms >= {from:Float64} AND at_ms < {to:Float64}`,
     { model: of.model, version: of.version, from: of.from_ms, to: of.to_ms },
     signal,

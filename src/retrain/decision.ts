@@ -1,19 +1,5 @@
-import type { Gate } from './gates.ts';
+import type { AfterWindow, DecisionState, Gate } from '../core/retraining.ts';
 import type { RetrainPolicy } from './policy.ts';
-
-/** Contract: api.md "Decisions". The last four and `suppressed` are ends. */
-export type DecisionState =
-  | 'suppressed'
-  | 'deferred'
-  | 'suggested'
-  | 'awaiting_approval'
-  | 'approved'
-  | 'dispatched'
-  | 'expired'
-  | 'rejected'
-  | 'cancelled'
-  | 'confirmed'
-  | 'not_fixed';
 
 /** States in which the gates are judged again at every analysis. */
 export const OPEN_STATES: readonly DecisionState[] = ['deferred', 'suggested', 'awaiting_approval', 'approved'];
@@ -45,9 +31,6 @@ export function resolveDecision(policy: RetrainPolicy, gates: readonly Gate[]): 
   }
   return { state: 'dispatched', dispatch: true, reason: 'all gates passed' };
 }
-
-/** One window after promotion, as the confirmation counts it. */
-export type AfterWindow = { readonly from_ms: number; readonly drifted: boolean; readonly accuracy_worse: boolean };
 
 /**
  * Confirmation after promotion (contract: api.md "Outcome"): over `hysteresis.windows` windows of the new version,

@@ -1,28 +1,6 @@
 import { divideHalfEven, formatCents, NANO_PER_CENT } from '../core/money.ts';
+import type { Gate } from '../core/retraining.ts';
 import type { RetrainPolicy } from './policy.ts';
-
-export type GateResult = 'pass' | 'fail' | 'defer' | 'override';
-
-/** One recorded gate: what was seen, what was asked, and why in words. Order of recording = order of judging. */
-export type Gate = {
-  readonly gate: GateName;
-  readonly result: GateResult;
-  readonly observed: string;
-  readonly threshold: string;
-  readonly note: string;
-};
-
-export type GateName =
-  | 'mode'
-  | 'data_quality'
-  | 'hysteresis'
-  | 'performance_evidence'
-  | 'single_flight'
-  | 'cooldown'
-  | 'rate'
-  | 'budget'
-  | 'approval'
-  | 'expiry';
 
 /** Everything the gates look at, measured at one moment. Counts in rows, times in Unix ms, money in nano-USD. */
 export type Situation = {

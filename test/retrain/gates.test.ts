@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { judgeOutcome, resolveDecision } from '../../src/retrain/decision.ts';
-import { type GateName, judgeGates, type Situation } from '../../src/retrain/gates.ts';
+import type { GateName } from '../../src/core/retraining.ts';
+import { judgeGates, type Situation } from '../../src/retrain/gates.ts';
 import { policyFor, type RetrainPolicy } from '../../src/retrain/policy.ts';
 
 const HOUR_MS = 3_600_000;
@@ -114,7 +115,7 @@ describe('gates of a retraining decision', () => {
 });
 
 describe('outcome after promotion', () => {
-  const window = (drifted: boolean, accuracy_worse = false) => ({ from_ms: 0, drifted, accuracy_worse });
+  const window = (drifted: boolean, accuracy_worse = false) => ({ from_ms: 0, to_ms: 1, drifted, accuracy_worse });
 
   test('nothing is said before enough windows are in', () => {
     expect(judgeOutcome(policy, [window(false), window(true), window(false)])).toBeNull();
