@@ -47,8 +47,12 @@ export type Backlog = {
   readonly oldest_ms: number;
   /** Records waiting, by source and epoch. */
   readonly in_flight: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
-  /** Records lost by declared policy or by a torn tail that was never acknowledged, by reason. */
+  /** Torn tails found at start: writes that never finished and were never acknowledged. */
   readonly torn_frames: number;
+  /** Stretches of damaged bytes between whole frames; the damaged file is kept aside. */
+  readonly damaged_frames: number;
+  /** Records set aside because the store rejected them for good, by source and epoch: declared loss until replayed. */
+  readonly quarantined: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
 };
 
 export interface Bus extends AsyncDisposable {

@@ -1,0 +1,168 @@
+import type { Clock } from '../core/clock.ts';
+import { LeewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { Bus } from '../core/ports.ts';
+import { type LeewayRecord, parseRecord } from '../core/records.ts';
+
+/** One line that was not accepted; `line` counts from 1. */
+export type RejectedLine = { readonly line: number; readonly code: string; readonly reason: string };
+
+/** What became of a body of NDJSON. `rejected` lists the first LIMITS.rejected_listed_max, `rejected_by_code` counts all. */
+export type Admitted = {
+  readonly records: readonly LeewayRecord[];
+  readonly accepted: number;
+  readonly rejected: readonly RejectedLine[];
+  readonly rejected_by_code: Readonly<Record<string, number>>;
+};
+
+/** Parses NDJSON line by line; a bad line rejects itself alone, blank lines count as lines and nothing else. */
+export function admit(text: string): Admitted {
+  const records: LeewayRecord[] = [];
+  const rejected: RejectedLine[] = [];
+  const rejected_by_code: Record<string, number> = {};
+  let line = 0;
+  for (let from = 0; from < text.length; ) {
+    const feed = text.indexOf('\n', from);
+    const to = feed === -1 ? text.length : feed;
+    line++;
+    const content = text.slice(from, to);
+    from = to + 1;
+    if (content.trim() === '') continue;
+    const outcome = parseRecord(content);
+    if (outcome.kind === 'ok') {
+      records.push(outcome.value);
+      continue;
+    }
+    const { code, reason } = outcome;
+    rejected_by_code[code] = (rejected_by_code[code] ?? 0) + 1;
+    if (rejected.length < LIMITS.rejected_listed_max) rejected.push({ line, code, reason });
+  }
+  return { records, accepted: records.length, rejected, rejected_by_code };
+}
+
+export type SenderOptions = { readonly bus: Bus; readonly source: string; readonly epoch: number };
+
+/**
+ * Numbers the batches of one source within one epoch: 1, 2, 3 … without gaps. A number whose batch the bus refused
+ * goes to the next batch, so a gap in the stored sequences always means loss.
+ */
+export class NumberedSender {
+  readonly #options: SenderOptions;
+  readonly #returned: number[] = [];
+  #next = 1;
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when `records` (at least one) are durable; rejects as Bus.publish does. */
+  async send(records: readonly LeewayRecord[], signal: AbortSignal): Promise<void> {
+    const { bus, source, epoch } = this.#options;
+    const sequence = this.#returned.shift() ?? this.#next++;
+    try {
+      await bus.publish({ source, epoch, sequence, records }, signal);
+    } catch (error) {
+      this.#returned.push(sequence);
+      throw error;
+    }
+  }
+}
+
+/** Records of a publisher: emitted = durable + waiting + declared loss. */
+export type PublisherCounts = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly emitted: number;
+  readonly durable: number;
+  readonly waiting: number;
+  readonly declared_loss: { readonly buffer_full: number };
+};
+
+export type PublisherOptions = SenderOptions & {
+  readonly clock: Clock;
+  /** Records held while the bus refuses; beyond it the oldest are dropped and declared. Default 100,000: about 30 MB. */
+  readonly buffer_records_max?: number;
+  /** Records a batch. Default 5,000. */
+  readonly batch_records_max?: number;
+  /** Wait before a batch that the bus refused is sent again. Default 500 ms. */
+  readonly retry_ms?: number;
+};
+
+/**
+ * What collectors of this process hand records to: `offer` never waits and never fails, `run` moves the records to
+ * the bus in numbered batches. While the bus refuses, the batch in hand is repeated and the buffer drops its oldest.
+ */
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #sender: NumberedSender;
+  #buffer: LeewayRecord[] = [];
+  #sending: readonly LeewayRecord[] = [];
+  #emitted = 0;
+  #durable = 0;
+  #dropped = 0;
+  #wake: () => void = () => undefined;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+    this.#sender = new NumberedSender(options);
+  }
+
+  offer(records: readonly LeewayRecord[]): void {
+    const { buffer_records_max = 100_000 } = this.#options;
+    this.#emitted += records.length;
+    for (const record of records) this.#buffer.push(record);
+    const excess = this.#buffer.length - buffer_records_max;
+    if (excess > 0) {
+      this.#buffer.splice(0, excess);
+      this.#dropped += excess;
+    }
+    this.#wake();
+  }
+
+  counts(): PublisherCounts {
+    return {
+      source: this.#options.source,
+      epoch: this.#options.epoch,
+      emitted: this.#emitted,
+      durable: this.#durable,
+      waiting: this.#buffer.length + this.#sending.length,
+      declared_loss: { buffer_full: this.#dropped },
+    };
+  }
+
+  /** Moves records until `signal` fires, then makes one last attempt for what is left. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, retry_ms = 500 } = this.#options;
+    while (!signal.aborted) {
+      if (this.#sending.length === 0 && this.#buffer.length === 0) await this.#offered(signal);
+      else if (!(await this.#sendOne())) await clock.sleep(retry_ms, signal).catch(() => undefined); // aborted: the loop ends
+    }
+    while ((this.#sending.length > 0 || this.#buffer.length > 0) && (await this.#sendOne()));
+  }
+
+  /** Sends the batch in hand, or the next; false when the bus refused it. */
+  async #sendOne(): Promise<boolean> {
+    const { batch_records_max = 5_000 } = this.#options;
+    if (this.#sending.length === 0) this.#sending = this.#buffer.splice(0, batch_records_max);
+    try {
+      await this.#sender.send(this.#sending, new AbortController().signal);
+    } catch (error) {
+      if (error instanceof LeewayError) return false; // LW-SPOOL-FULL, LW-SPOOL-IO: nothing was acknowledged
+      throw error;
+    }
+    this.#durable += this.#sending.length;
+    this.#sending = [];
+    return true;
+  }
+
+  #offered(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      this.#wake = done;
+      signal.addEventListener('abort', done, { once: true });
+    });
+  }
+}

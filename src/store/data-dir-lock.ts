@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs';
+import { link, mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { LeewayError, systemCode } from '../core/errors.ts';
+
+const LOCK = 'leeway.lock';
+
+/**
+ * Takes the data directory for this process: a file with its id and start time, put there whole by link(2). A lock
+ * whose process is gone is taken over. Failures: LW-DATA-DIR-TAKEN, LW-DATA-DIR.
+ */
+export async function lockDataDir(data_dir: string): Promise<AsyncDisposable> {
+  const file = path.join(data_dir, LOCK);
+  const own = `${file}.${process.pid}`;
+  const content = `${process.pid} ${startTicks(process.pid) ?? ''}\n`;
+  try {
+    await mkdir(data_dir, { recursive: true });
+    await writeFile(own, content);
+    await place(own, file, data_dir);
+  } catch (cause) {
+    if (cause instanceof LeewayError) throw cause;
+    throw new LeewayError(
+      'LW-DATA-DIR',
+      `data directory ${data_dir} is not usable (${systemCode(cause) ?? 'unknown failure'}); ` +
+        'expected a directory that this user may write to; set data_dir to one',
+      { cause },
+    );
+  } finally {
+    await unlink(own).catch(() => undefined); // it was never made where the directory is unusable
+  }
+  return {
+    [Symbol.asyncDispose]: async () => {
+      if ((await readFile(file, 'utf8').catch(() => '')) === content) await unlink(file);
+    },
+  };
+}
+
+/** Attempts: each one either takes the lock, finds a living holder, or clears away one dead lock. */
+const ATTEMPTS_MAX = 10;
+
+async function place(own: string, file: string, data_dir: string): Promise<void> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    try {
+      return await link(own, file);
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error;
+    }
+    const holder = await readFile(file, 'utf8').catch(() => '');
+    const [pid = '', ticks = ''] = holder.trim().split(' ');
+    if (isAlive(Number(pid), ticks)) throw taken(data_dir, `process ${pid}`);
+    await rename(file, `${own}.stale`).catch(() => undefined); // another starter may have cleared it first
+    await unlink(`${own}.stale`).catch(() => undefined);
+  }
+  throw taken(data_dir, 'another process');
+}
+
+/** The error for a directory that another process holds. */
+export function taken(data_dir: string, holder: string): LeewayError {
+  return new LeewayError(
+    'LW-DATA-DIR-TAKEN',
+    `data directory ${data_dir} is in use by ${holder}; one process at a time may hold it: stop that one or set another data_dir`,
+  );
+}
+
+function isAlive(pid: number, ticks: string): boolean {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return systemCode(error) === 'EPERM';
+  }
+  const now = startTicks(pid);
+  return now === null || ticks === '' || now === ticks;
+}
+
+/** Start time of a process in clock ticks since boot (Linux), null elsewhere: tells a reused process id apart. */
+function startTicks(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null; // no /proc on this platform
+  }
+}

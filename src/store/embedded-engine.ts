@@ -1,0 +1,184 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import path from 'node:path';
+import type { Clock } from '../core/clock.ts';
+import { LeewayError } from '../core/errors.ts';
+import type { QueryParameters } from '../core/ports.ts';
+import { taken } from './data-dir-lock.ts';
+import type { ChildReply, ChildRequest } from './embedded-protocol.ts';
+
+export type StoreEvent = { readonly kind: 'store_child_exited' | 'store_child_started'; readonly reason: string };
+
+/** A statement that the engine refused, with ClickHouse's own number for why (0: none given). */
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+  readonly engine_code: number;
+
+  constructor(engine_code: number, reason: string) {
+    super(reason);
+    this.engine_code = engine_code;
+  }
+}
+
+export type EngineOptions = {
+  readonly data_dir: string;
+  readonly clock: Clock;
+  readonly query_timeout_ms: number;
+  readonly query_memory_bytes_max: number;
+  readonly onEvent: (event: StoreEvent) => void;
+};
+
+const RESTART_MS_MIN = 50;
+const RESTART_MS_MAX = 5_000;
+/** A killed process's child frees the directory within this time: it dies when its channel closes. */
+const TAKEN_FOR_MS_MAX = 3_000;
+/** Statements waiting for the child: far above what the service's own loops and routes hold open. */
+const REQUESTS_MAX = 1_000;
+
+type Waiting = { readonly resolve: (json_lines: string) => void; readonly reject: (error: unknown) => void };
+type Unsent<Request> = Request extends unknown ? Omit<Request, 'id'> : never;
+
+/** The chdb engine in a child process: restarted when it dies, killed when disposed. */
+export class EmbeddedEngine implements AsyncDisposable {
+  readonly #options: EngineOptions;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #stop = new AbortController();
+  #child: ChildProcess | null = null;
+  #next_id = 1;
+  #restarting: Promise<void> = Promise.resolve();
+
+  private constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  /** Starts the child. Failures: LW-DATA-DIR-TAKEN when another process keeps the directory, LW-DATA-DIR. */
+  static async start(options: EngineOptions): Promise<EmbeddedEngine> {
+    const engine = new EmbeddedEngine(options);
+    const started_ms = options.clock.elapsed_ms();
+    for (;;) {
+      const refusal = await engine.#launch();
+      if (refusal === null) return engine;
+      if (!refusal.taken)
+        throw new LeewayError('LW-DATA-DIR', `the store cannot open ${options.data_dir}: ${refusal.reason}`);
+      if (options.clock.elapsed_ms() - started_ms > TAKEN_FOR_MS_MAX)
+        throw taken(options.data_dir, 'another store process');
+      await options.clock.sleep(100, engine.#stop.signal);
+    }
+  }
+
+  /** Runs a statement on the writing session, after those before it. */
+  command(sql: string): Promise<string> {
+    return this.#ask({ kind: 'command', sql });
+  }
+
+  /** Inserts JSON lines into `table`. */
+  async insertRows(table: string, rows: readonly object[]): Promise<void> {
+    const json_lines = rows.map((row) => JSON.stringify(row)).join('\n');
+    await this.#ask({ kind: 'rows', sql: table, json_lines });
+  }
+
+  /** Rows of a query on a reading session. */
+  async select<Row>(sql: string, parameters: QueryParameters = {}): Promise<Row[]> {
+    return parseLines<Row>(await this.#ask({ kind: 'select', sql, parameters }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#restarting;
+    const child = this.#child;
+    if (child === null) return;
+    const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.kill('SIGKILL');
+    await gone;
+  }
+
+  #ask(request: Unsent<ChildRequest>): Promise<string> {
+    const child = this.#child;
+    if (child === null || !child.connected) return Promise.reject(gone('the store is restarting; try again'));
+    if (this.#waiting.size >= REQUESTS_MAX)
+      return Promise.reject(new LeewayError('LW-OVERLOADED', `${REQUESTS_MAX} statements wait for the store`));
+    const id = this.#next_id++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      child.send({ ...request, id }, (error) => {
+        if (error !== null) this.#take(id)?.reject(gone('the store went away; try again'));
+      });
+    });
+  }
+
+  #take(id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    return waiting;
+  }
+
+  /** Forks the child; null when it is ready, or why it refused. */
+  #launch(): Promise<{ taken: boolean; reason: string } | null> {
+    const { data_dir, query_timeout_ms, query_memory_bytes_max } = this.#options;
+    const limits = [String(query_timeout_ms / 1000), String(query_memory_bytes_max)];
+    const child = fork(
+      path.join(import.meta.dirname, 'embedded-child.ts'),
+      [path.resolve(data_dir, 'store'), ...limits],
+      {
+        cwd: data_dir,
+        env: { TZ: 'UTC' }, // no secrets where queries run
+        execArgv: [],
+        serialization: 'advanced',
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      },
+    );
+    return new Promise((resolve) => {
+      let ready = false;
+      child.on('error', () => undefined); // 'exit' follows or the send callback tells
+      child.on('message', (message) => {
+        const reply = message as ChildReply; // our own child's protocol
+        if (reply.kind === 'refused') resolve(reply);
+        if (reply.kind === 'ready') {
+          ready = true;
+          this.#child = child;
+          this.#options.onEvent({ kind: 'store_child_started', reason: `process ${child.pid}` });
+          resolve(null);
+        }
+        this.#settle(reply);
+      });
+      child.once('exit', (code, signal) => {
+        if (!ready) return resolve({ taken: false, reason: `the store process ended (${signal ?? code})` });
+        this.#lost(`process ${child.pid} ended (${signal ?? code})`);
+      });
+    });
+  }
+
+  #settle(reply: ChildReply): void {
+    if (reply.kind === 'done') this.#take(reply.id)?.resolve(reply.json_lines);
+    if (reply.kind === 'failed') this.#take(reply.id)?.reject(new EngineError(reply.engine_code, reply.reason));
+  }
+
+  #lost(reason: string): void {
+    this.#child = null;
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(gone('the store went away; try again'));
+    if (this.#stop.signal.aborted) return;
+    this.#options.onEvent({ kind: 'store_child_exited', reason });
+    this.#restarting = this.#restart();
+  }
+
+  async #restart(): Promise<void> {
+    const { signal } = this.#stop;
+    for (let wait_ms = RESTART_MS_MIN; !signal.aborted; wait_ms = Math.min(RESTART_MS_MAX, wait_ms * 2)) {
+      const refusal = await this.#launch();
+      if (refusal === null) return;
+      this.#options.onEvent({ kind: 'store_child_exited', reason: refusal.reason });
+      await this.#options.clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: the loop ends
+    }
+  }
+}
+
+function gone(reason: string): LeewayError {
+  return new LeewayError('LW-STORE-GONE', reason);
+}
+
+function parseLines<Row>(json_lines: string): Row[] {
+  const rows: Row[] = [];
+  for (const line of json_lines.split('\n')) if (line !== '') rows.push(JSON.parse(line) as Row); // the caller names its query's row
+  return rows;
+}

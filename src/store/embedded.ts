@@ -1,0 +1,208 @@
+import path from 'node:path';
+import type { Clock } from '../core/clock.ts';
+import { LeewayError } from '../core/errors.ts';
+import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
+import type { Delivery, QueryParameters, Store, StoredAccount } from '../core/ports.ts';
+import { RECORD_TYPES } from '../core/records.ts';
+import { lockDataDir } from './data-dir-lock.ts';
+import { EmbeddedEngine, EngineError, type StoreEvent } from './embedded-engine.ts';
+import {
+  COMPLETE_SEQUENCES,
+  createStatements,
+  FRAMES,
+  freshRows,
+  insertSegment,
+  LEDGER_ACCOUNT,
+  storedRows,
+  tableName,
+  typedColumns,
+} from './schema.ts';
+
+export type { StoreEvent } from './embedded-engine.ts';
+
+export type EmbeddedStoreOptions = {
+  readonly data_dir: string;
+  readonly clock: Clock;
+  readonly onEvent?: (event: StoreEvent) => void;
+  /** Time after which the engine ends a query (LW-TIMEOUT). Default 20 s. */
+  readonly query_timeout_ms?: number;
+  /** Memory after which the engine ends a query. Default 2 GiB. */
+  readonly query_memory_bytes_max?: number;
+};
+
+/**
+ * The embedded telemetry store: chdb in a child process that owns `data_dir/store`. Takes the lock of the whole data
+ * directory and creates the tables. Failures: LW-DATA-DIR-TAKEN, LW-DATA-DIR.
+ */
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
+  await using opening = new AsyncDisposableStack();
+  opening.use(await lockDataDir(options.data_dir));
+  const engine = opening.use(
+    await EmbeddedEngine.start({
+      data_dir: options.data_dir,
+      clock: options.clock,
+      query_timeout_ms: options.query_timeout_ms ?? 20_000,
+      query_memory_bytes_max: options.query_memory_bytes_max ?? 2 * 1_073_741_824,
+      onEvent: options.onEvent ?? (() => undefined),
+    }),
+  );
+  const store = new EmbeddedStore(engine, options);
+  await store.migrate(new AbortController().signal);
+  store.own(opening.move());
+  return store;
+}
+
+/**
+ * Engine codes that pass by themselves: memory, disk space, too many parts or queries, time, files and locks.
+ * Everything else is about the data, and the same data would fail again.
+ */
+const PASSING_CODES: ReadonlySet<number> = new Set([
+  0, 74, 75, 76, 107, 159, 160, 173, 202, 210, 236, 241, 242, 243, 252, 290, 394, 439, 473, 719, 1000, 1001, 1002,
+]);
+const TIMEOUT_CODES: ReadonlySet<number> = new Set([159, 160]);
+
+type SequenceRow = { source: string; epoch: string; from: string; to: string };
+type LedgerRow = Record<keyof Omit<StoredAccount, 'stored'>, string>;
+
+class EmbeddedStore implements Store {
+  readonly #engine: EmbeddedEngine;
+  readonly #data_dir: string;
+  readonly #clock: Clock;
+  #resources: AsyncDisposable | null = null;
+  #inserting: Promise<unknown> = Promise.resolve();
+
+  constructor(engine: EmbeddedEngine, options: EmbeddedStoreOptions) {
+    this.#engine = engine;
+    this.#data_dir = options.data_dir;
+    this.#clock = options.clock;
+  }
+
+  own(resources: AsyncDisposable): void {
+    this.#resources = resources;
+  }
+
+  async migrate(signal: AbortSignal): Promise<void> {
+    for (const sql of createStatements()) {
+      signal.throwIfAborted();
+      await this.#engine.command(sql);
+    }
+    const held = await this.#engine.select<{ table: string; name: string }>(
+      "SELECT table, name FROM system.columns WHERE database = 'leeway'",
+    );
+    const names = new Set(held.map((column) => `${column.table} ${column.name}`));
+    for (const type of RECORD_TYPES)
+      for (const [name, definition] of typedColumns(type))
+        if (!names.has(`${type} ${name}`))
+          await this.#engine.command(`ALTER TABLE ${tableName(type)} ADD COLUMN IF NOT EXISTS ${definition}`);
+  }
+
+  insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
+    const inserted = this.#insert(delivery, signal);
+    this.#inserting = inserted;
+    return inserted;
+  }
+
+  async #insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
+    signal.throwIfAborted();
+    const { table, frames } = delivery;
+    const first = frames[0];
+    if (first === undefined) return ok(undefined);
+    // relative to the child's directory: file() would expand `*`, `?` and `{}` of the way there
+    const file = path.relative(this.#data_dir, delivery.path);
+    try {
+      const fresh = new Map<string, number>();
+      for (const line of (await this.#engine.command(freshRows(table, file, first.lineage))).split('\n')) {
+        if (line === '') continue;
+        const row = JSON.parse(line) as { lineage: string; fresh: string }; // our own query's row
+        fresh.set(row.lineage, Number(row.fresh));
+      }
+      await this.#engine.command(insertSegment(table, file));
+      const stored_at = this.#clock.now_ms() / 1000;
+      const ledger = frames.map((frame) => {
+        const lineage = String(frame.lineage);
+        const duplicates = frame.rows - (fresh.get(lineage) ?? 0);
+        return { ...frame, lineage, duplicates, stored_at: stored_at.toFixed(3) };
+      });
+      await this.#engine.insertRows(FRAMES, ledger);
+      return ok(undefined);
+    } catch (error) {
+      return insertOutcome(error);
+    }
+  }
+
+  async query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]> {
+    signal.throwIfAborted();
+    const aborted = Promise.withResolvers<never>();
+    const abort = (): void => aborted.reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      return await Promise.race([this.#engine.select<Row>(sql, parameters), aborted.promise]);
+    } catch (error) {
+      throw queryError(error);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  async account(signal: AbortSignal): Promise<StoredAccount[]> {
+    const tables = await this.query<{ name: string }>(
+      "SELECT name FROM system.tables WHERE database = 'leeway' AND total_rows > 0 AND name != 'frames'",
+      {},
+      signal,
+    );
+    const held = RECORD_TYPES.filter((type) => tables.some((table) => table.name === type));
+    const stored = new Map<string, number>();
+    if (held.length > 0) {
+      const sql = held.map(storedRows).join('\nUNION ALL\n');
+      for (const row of await this.query<{ source: string; epoch: string; stored: string }>(sql, {}, signal)) {
+        const name = `${row.epoch} ${row.source}`;
+        stored.set(name, (stored.get(name) ?? 0) + Number(row.stored));
+      }
+    }
+    const ledger = await this.query<LedgerRow>(LEDGER_ACCOUNT, {}, signal);
+    return ledger.map((row) => ({
+      source: row.source,
+      epoch: Number(row.epoch),
+      frame_rows: Number(row.frame_rows),
+      duplicates_absorbed: Number(row.duplicates_absorbed),
+      stored: stored.get(`${row.epoch} ${row.source}`) ?? 0,
+      sequence_min: Number(row.sequence_min),
+      sequence_max: Number(row.sequence_max),
+      sequences: Number(row.sequences),
+    }));
+  }
+
+  async sequences(signal: AbortSignal): Promise<{ source: string; epoch: number; from: number; to: number }[]> {
+    const rows = await this.query<SequenceRow>(COMPLETE_SEQUENCES, {}, signal);
+    return rows.map(({ source, epoch, from, to }) => ({
+      source,
+      epoch: Number(epoch),
+      from: Number(from),
+      to: Number(to),
+    }));
+  }
+
+  async lineageMax(signal: AbortSignal): Promise<bigint> {
+    const sql = `SELECT max(lineage) AS lineage FROM ${tableName('frames')}`;
+    const [row] = await this.query<{ lineage: string }>(sql, {}, signal);
+    return BigInt(row?.lineage ?? 0);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inserting;
+    await this.#resources?.[Symbol.asyncDispose]();
+  }
+}
+
+function insertOutcome(error: unknown): Outcome {
+  if (error instanceof LeewayError) return retry(error.code, error.message, 100);
+  if (!(error instanceof EngineError)) throw error;
+  if (PASSING_CODES.has(error.engine_code)) return retry('LW-STORE', error.message);
+  return reject('LW-STORE', error.message);
+}
+
+function queryError(error: unknown): unknown {
+  if (!(error instanceof EngineError)) return error;
+  const code = TIMEOUT_CODES.has(error.engine_code) ? 'LW-TIMEOUT' : 'LW-STORE';
+  return new LeewayError(code, error.message, { cause: error });
+}

@@ -1,0 +1,140 @@
+import { RECORD_TYPES, type RecordType } from '../core/records.ts';
+import { type ColumnKind, type Table, TABLES } from '../core/tables.ts';
+import { columnParts, frameColumns } from '../formats/record-rows.ts';
+
+/** Database of the telemetry tables. */
+export const DATABASE = 'leeway';
+
+const COLUMN_TYPES: Readonly<Record<ColumnKind, readonly [type: string, codec: string]>> = {
+  text: ['String', 'ZSTD(1)'],
+  string: ['String', 'ZSTD(1)'],
+  integer: ['Int64', 'T64, ZSTD(1)'],
+  real: ['Float64', 'ZSTD(1)'],
+  time: ['Float64', 'Delta(8), ZSTD(1)'],
+  flag: ['Bool', 'ZSTD(1)'],
+  json: ['String', 'ZSTD(1)'],
+};
+
+/** The ledger's plain name, where no quotes are taken. */
+export const FRAMES = `${DATABASE}.frames`;
+
+/** An identifier in back quotes. Names come from core/tables.ts only. */
+export function quoted(name: string): string {
+  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``;
+}
+
+/** A string literal. */
+export function literal(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** `leeway`.`step` for a record type. */
+export function tableName(type: RecordType | 'frames'): string {
+  return `${DATABASE}.${quoted(type)}`;
+}
+
+function columnSql(name: string, kind: ColumnKind, nullable: boolean): string {
+  const [base, codec] = COLUMN_TYPES[kind];
+  const inner = nullable ? `Nullable(${base})` : base;
+  const type = kind === 'text' ? `LowCardinality(${inner})` : inner;
+  return `${quoted(name)} ${type} CODEC(${codec})`;
+}
+
+/** Column definitions that core/tables.ts asks for, by name: what a migration adds. */
+export function typedColumns(type: RecordType): Map<string, string> {
+  const table: Table = TABLES[type];
+  return new Map(
+    Object.entries(table.columns).map(([name, column]) => {
+      const { kind, nullable } = columnParts(column);
+      return [name, columnSql(name, kind, nullable)];
+    }),
+  );
+}
+
+/** The primary key: subject, time, digest of the whole record. Equal records meet there and count once. */
+export function keyColumns(type: RecordType): string[] {
+  return [...TABLES[type].key, 'at', 'record_hash'];
+}
+
+/** `CREATE TABLE IF NOT EXISTS` of one record type. */
+export function createTable(type: RecordType): string {
+  const columns = [
+    'record_hash UInt64 CODEC(NONE)',
+    "at DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
+    ...typedColumns(type).values(),
+    'rest String CODEC(ZSTD(1))',
+    'precedence UInt64 CODEC(Delta(8), ZSTD(1))',
+    // the version is 2^64 − 1 − lineage, so that ReplacingMergeTree keeps the row that was accepted first
+    'lin UInt64 ALIAS bitNot(precedence)',
+  ];
+  return `CREATE TABLE IF NOT EXISTS ${tableName(type)} (${columns.join(', ')})
+ENGINE = ReplacingMergeTree(precedence) PARTITION BY toYYYYMM(at) ORDER BY (${keyColumns(type).map(quoted).join(', ')})
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
+}
+
+/** The ledger: one row a frame, written after the frame's rows. */
+export const CREATE_FRAMES = `CREATE TABLE IF NOT EXISTS ${tableName('frames')} (
+  lineage UInt64 CODEC(Delta(8), ZSTD(1)), source LowCardinality(String), epoch UInt64 CODEC(ZSTD(1)),
+  sequence UInt64 CODEC(Delta(8), ZSTD(1)), parts UInt8, \`table\` LowCardinality(String), rows UInt32 CODEC(T64, ZSTD(1)),
+  duplicates UInt32 CODEC(T64, ZSTD(1)), stored_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)))
+ENGINE = ReplacingMergeTree ORDER BY lineage SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
+
+/** Every statement that an empty store needs, in order. */
+export function createStatements(): string[] {
+  return [`CREATE DATABASE IF NOT EXISTS ${DATABASE}`, CREATE_FRAMES, ...RECORD_TYPES.map(createTable)];
+}
+
+/** `file(…)` over a segment of Native blocks. */
+export function segmentSource(type: RecordType, file: string): string {
+  const columns = frameColumns(type).map((column) => `${quoted(column.name)} ${column.type}`);
+  return `file(${literal(file)}, Native, ${literal(['lin Tuple(UInt64)', ...columns].join(', '))})`;
+}
+
+/** Inserts a segment. One block per partition, so a segment is one part where it lies in one month. */
+export function insertSegment(type: RecordType, file: string): string {
+  const names = frameColumns(type).map((column) => quoted(column.name));
+  return `INSERT INTO ${tableName(type)} (${names.join(', ')}, precedence)
+SELECT ${names.join(', ')}, bitNot(lin.1) FROM ${segmentSource(type, file)}
+SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, max_partitions_per_insert_block = 0,
+  min_insert_block_size_rows = 2000000, min_insert_block_size_bytes = 1000000000`;
+}
+
+/**
+ * Rows of a segment that no smaller lineage holds, by frame: first in the file and absent from the table below
+ * `base`. The answer does not change when the segment is inserted twice, because its own rows are not below `base`.
+ */
+export function freshRows(type: RecordType, file: string, base: bigint): string {
+  const key = keyColumns(type).map(quoted).join(', ');
+  const source = segmentSource(type, file);
+  return `WITH (SELECT (min(at), max(at)) FROM ${source}) AS span
+SELECT toString(first) AS lineage, count() AS fresh FROM (
+  SELECT ${key}, min(lin.1) AS first FROM ${source} GROUP BY ${key}
+) WHERE (${key}) NOT IN (
+  SELECT ${key} FROM ${tableName(type)}
+  WHERE at >= span.1 AND at <= span.2 AND precedence > bitNot(toUInt64(${base}))
+    AND (${key}) IN (SELECT ${key} FROM ${source})
+) GROUP BY first`;
+}
+
+/** Ledger side of the account, by source and epoch. */
+export const LEDGER_ACCOUNT = `SELECT source, epoch, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed,
+  min(sequence) AS sequence_min, max(sequence) AS sequence_max, uniqExact(sequence) AS sequences
+FROM ${tableName('frames')} FINAL GROUP BY source, epoch`;
+
+/** Rows that one table holds, by source and epoch, counted from the rows. */
+export function storedRows(type: RecordType): string {
+  return `SELECT source, epoch, sum(held) AS stored FROM (
+  SELECT bitNot(precedence) AS lineage, count() AS held FROM ${tableName(type)} FINAL GROUP BY precedence
+) AS counted INNER JOIN (SELECT lineage, source, epoch FROM ${tableName('frames')} FINAL) AS frame USING (lineage)
+GROUP BY source, epoch`;
+}
+
+/** Batches of which every part is in the ledger, as ranges of consecutive sequences. */
+export const COMPLETE_SEQUENCES = `SELECT source, epoch, min(sequence) AS \`from\`, max(sequence) AS \`to\` FROM (
+  SELECT source, epoch, sequence,
+    toInt64(sequence) - toInt64(row_number() OVER (PARTITION BY source, epoch ORDER BY sequence)) AS island
+  FROM (
+    SELECT source, epoch, sequence FROM ${tableName('frames')}
+    GROUP BY source, epoch, sequence HAVING uniqExact(\`table\`) >= max(parts)
+  )
+) GROUP BY source, epoch, island ORDER BY source, epoch, \`from\``;

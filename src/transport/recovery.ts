@@ -1,0 +1,103 @@
+import { copyFile, open, readdir, readFile, rename, truncate, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import type { FrameHeader } from '../core/ports.ts';
+import { RECORD_TYPES, type RecordType } from '../core/records.ts';
+import { type FoundFrame, scanFrames } from './frame.ts';
+import { SourceTally } from './known-sequences.ts';
+import { type Segment, type SegmentIdentity, syncDirectory } from './segment.ts';
+
+const NAME = /^(\d{12})-([a-z_]+)\.native(\.rejected|\.bad|\.tmp)?$/;
+
+/** File name of a segment; the suffix says why a file was set aside. */
+export function segmentFile(number: number, table: RecordType, suffix = ''): string {
+  return `${String(number).padStart(12, '0')}-${table}.native${suffix}`;
+}
+
+/** What a start found in the spool directory. */
+export type Recovered = {
+  readonly segments: readonly Segment[];
+  readonly headers: readonly FrameHeader[];
+  /** Frames of segments that the store rejected for good. */
+  readonly rejected: readonly FrameHeader[];
+  readonly number_max: number;
+  readonly torn_frames: number;
+  readonly damaged_frames: number;
+};
+
+/** Reads every segment left behind, cuts torn tails off and salvages the whole frames of damaged files. */
+export async function recover(directory: string, now_ms: number): Promise<Recovered> {
+  const found = { segments: [], headers: [], rejected: [], number_max: 0, torn_frames: 0, damaged_frames: 0 } as {
+    -readonly [Key in keyof Recovered]: Recovered[Key] extends readonly (infer Item)[] ? Item[] : Recovered[Key];
+  };
+  for (const name of (await readdir(directory)).toSorted()) {
+    const match = NAME.exec(name);
+    if (match === null) continue;
+    const [, digits = '', table, suffix] = match;
+    const file = path.join(directory, name);
+    found.number_max = Math.max(found.number_max, Number(digits));
+    if (suffix === '.tmp') await unlink(file);
+    if (suffix === '.tmp' || suffix === '.bad' || !isTable(table)) continue;
+    if (suffix === '.rejected') {
+      found.rejected.push(...scanFrames(await readFile(file), table).frames.map((frame) => frame.header));
+      continue;
+    }
+    const segment = await recoverFile({ number: Number(digits), table, path: file, born_ms: now_ms });
+    found.torn_frames += segment.torn;
+    found.damaged_frames += segment.damaged;
+    found.headers.push(...segment.headers);
+    if (segment.segment !== null) found.segments.push(segment.segment);
+  }
+  await syncDirectory(directory);
+  return found;
+}
+
+/** A segment read back from disk; `segment` is null when no whole frame was left. */
+export type ReadSegment = {
+  readonly segment: Segment | null;
+  readonly headers: readonly FrameHeader[];
+  readonly torn: 0 | 1;
+  readonly damaged: 0 | 1;
+};
+
+/** Verifies one segment file and repairs it in place: afterwards it holds whole frames only, or is gone. */
+export async function recoverFile(identity: SegmentIdentity): Promise<ReadSegment> {
+  const bytes = await readFile(identity.path);
+  const scan = scanFrames(bytes, identity.table);
+  const headers = scan.frames.map((frame) => frame.header);
+  const damaged = scan.damaged_middle ? 1 : 0;
+  const torn = scan.tail_bytes > 0 ? 1 : 0;
+  if (damaged === 1) await salvage(identity.path, bytes, scan.frames);
+  else if (scan.frames.length > 0 && torn === 1) await truncate(identity.path, bytes.length - scan.tail_bytes);
+  if (scan.frames.length === 0) {
+    await unlink(identity.path);
+    return { segment: null, headers, torn, damaged };
+  }
+  const tally = new SourceTally();
+  let size = 0;
+  let rows = 0;
+  for (const frame of scan.frames) {
+    size += frame.end - frame.start;
+    rows += frame.header.rows;
+    tally.add(frame.header, frame.header.rows);
+  }
+  const counts = { bytes: size, rows, frames: scan.frames.length, tally: tally.list() };
+  const segment = { ...identity, ...counts, closed: Promise.resolve() };
+  return { segment, headers, torn, damaged };
+}
+
+/** Keeps the damaged file beside the segment as `.bad` and puts a file of its whole frames in its place. */
+async function salvage(file: string, bytes: Buffer, frames: readonly FoundFrame[]): Promise<void> {
+  await copyFile(file, `${file}.bad`);
+  const handle = await open(`${file}.tmp`, 'w');
+  try {
+    await handle.writeFile(Buffer.concat(frames.map((frame) => bytes.subarray(frame.start, frame.end))));
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${file}.tmp`, file);
+}
+
+function isTable(name: string | undefined): name is RecordType {
+  return RECORD_TYPES.some((type) => type === name);
+}

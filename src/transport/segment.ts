@@ -1,0 +1,142 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import path from 'node:path';
+import type { FrameHeader } from '../core/ports.ts';
+import type { RecordType } from '../core/records.ts';
+import { encodeFrame, lineageOf } from './frame.ts';
+import { type SourceRecords, SourceTally } from './known-sequences.ts';
+
+/** What the spool asks of the file system; tests put a failing disk in its place. */
+export interface SpoolDisk {
+  /** Creates a file that must not exist, and makes its name durable. */
+  create(file: string): Promise<SegmentHandle>;
+}
+
+export interface SegmentHandle {
+  /** Appends everything or rejects; after a rejection the file may hold a part of it. */
+  append(bytes: readonly Uint8Array[]): Promise<void>;
+  sync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The file system itself. `fsync: false` leaves durability to the operating system (config `spool.fsync`). */
+export function systemDisk(fsync: boolean): SpoolDisk {
+  return {
+    create: async (file) => {
+      const handle = await open(file, 'ax');
+      if (fsync) await syncDirectory(path.dirname(file));
+      return {
+        append: (bytes) => writeAll(handle, bytes),
+        sync: () => (fsync ? handle.datasync() : Promise.resolve()),
+        truncate: (size) => handle.truncate(size),
+        close: () => handle.close(),
+      };
+    },
+  };
+}
+
+/** Makes renames and new names in a directory durable. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: readonly Uint8Array[]): Promise<void> {
+  let rest = Buffer.concat(bytes);
+  while (rest.length > 0) {
+    const { bytesWritten } = await handle.write(rest);
+    rest = rest.subarray(bytesWritten);
+  }
+}
+
+/** Rows of one table of one batch, encoded but for their lineage. */
+export type Part = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly sequence: number;
+  readonly parts: number;
+  readonly table: RecordType;
+  readonly rows: number;
+  readonly body: Buffer;
+};
+
+/** A closed or recovered segment, as the spool remembers it: not its frames, so a long backlog stays small. */
+export type Segment = {
+  readonly number: number;
+  readonly table: RecordType;
+  readonly path: string;
+  readonly bytes: number;
+  readonly rows: number;
+  readonly frames: number;
+  /** Records by source and epoch, as they were acknowledged. */
+  readonly tally: readonly SourceRecords[];
+  /** Clock time of the first frame, Unix ms. */
+  readonly born_ms: number;
+  readonly closed: Promise<void>;
+};
+
+export type SegmentIdentity = Pick<Segment, 'number' | 'table' | 'path' | 'born_ms'>;
+
+/** The segment that a table's frames go to. Only the spool's writer touches it. */
+export class OpenSegment {
+  readonly identity: SegmentIdentity;
+  readonly opened_ms: number;
+  readonly #handle: SegmentHandle;
+  readonly #tally = new SourceTally();
+  bytes = 0;
+  rows = 0;
+  frames = 0;
+  /** After a failed write nothing more is appended: what a failed fsync left behind is not known. */
+  failed = false;
+
+  constructor(identity: SegmentIdentity, handle: SegmentHandle, opened_ms: number) {
+    this.identity = identity;
+    this.#handle = handle;
+    this.opened_ms = opened_ms;
+  }
+
+  /** Appends `parts` in one write and makes them durable; on failure cuts the file back to what was acknowledged. */
+  async commit(parts: readonly Part[]): Promise<FrameHeader[]> {
+    const headers: FrameHeader[] = [];
+    const pieces: Buffer[] = [];
+    for (const { body, ...part } of parts) {
+      const header = { ...part, lineage: lineageOf(this.identity.number, this.frames + headers.length) };
+      headers.push(header);
+      pieces.push(...encodeFrame(header, body));
+    }
+    try {
+      await this.#handle.append(pieces);
+      await this.#handle.sync();
+    } catch (error) {
+      this.failed = true;
+      await this.#cutBack();
+      throw error;
+    }
+    for (const piece of pieces) this.bytes += piece.length;
+    for (const header of headers) {
+      this.rows += header.rows;
+      this.#tally.add(header, header.rows);
+    }
+    this.frames += headers.length;
+    return headers;
+  }
+
+  close(): Segment {
+    const { bytes, rows, frames } = this;
+    // everything acknowledged is synced already: a close that fails loses a descriptor, not data
+    const closed = this.#handle.close().catch(() => undefined);
+    return { ...this.identity, bytes, rows, frames, tally: this.#tally.list(), closed };
+  }
+
+  async #cutBack(): Promise<void> {
+    try {
+      await this.#handle.truncate(this.bytes);
+    } catch {
+      this.failed = true; // the disk refuses that too: the reader stops at the last whole frame instead
+    }
+  }
+}

@@ -1,0 +1,166 @@
+import { copyFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import type { LeewayError } from '../../src/core/errors.ts';
+import type { Bus, Delivery, Store } from '../../src/core/ports.ts';
+import type { LeewayRecord } from '../../src/core/records.ts';
+import { recordOf } from '../../src/formats/record-rows.ts';
+import { heartbeat, stepRecord, steps } from './records.ts';
+
+/** A store under test, shared by the tests of one file: every test uses its own source, job and times. */
+export type StoreSubject = AsyncDisposable & {
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly directory: string;
+};
+
+const signal = new AbortController().signal;
+const EPOCH = 3;
+
+/** Publishes `batches` of `source` as sequences 1, 2 … into one delivery a table, kept under a name of its own. */
+async function deliveries(
+  subject: StoreSubject,
+  source: string,
+  batches: readonly LeewayRecord[][],
+): Promise<Delivery[]> {
+  const rows = batches.flat().length;
+  for (const [index, records] of batches.entries())
+    await subject.bus.publish({ source, epoch: EPOCH, sequence: index + 1, records }, signal);
+  const kept: Delivery[] = [];
+  const stop = new AbortController();
+  let seen = 0;
+  await subject.bus.consume(async (delivery) => {
+    const file = path.join(subject.directory, `${source}-${kept.length}.native`);
+    await copyFile(delivery.path, file);
+    kept.push({ ...delivery, path: file });
+    seen += delivery.rows;
+    if (seen >= rows) stop.abort();
+    return { kind: 'ok', value: undefined };
+  }, stop.signal);
+  return kept;
+}
+
+async function accountOf(store: Store, source: string): Promise<object | undefined> {
+  return (await store.account(signal)).find((account) => account.source === source);
+}
+
+/** What every driver of Store must do. */
+export function storeContract(driver: string, subject: () => StoreSubject): void {
+  const own = (job: string, records: readonly LeewayRecord[]): LeewayRecord[] =>
+    records.map((record) => ({ ...record, job }) as LeewayRecord);
+
+  test(`${driver}: a delivery is stored, accounted by source and epoch, and harmless when it comes again`, async () => {
+    const { store } = subject();
+    const [delivery] = await deliveries(subject(), 'replayed', [
+      own('replayed', steps(0, 5)),
+      own('replayed', steps(5, 8)),
+    ]);
+    expect(delivery).toBeDefined();
+    if (delivery === undefined) return;
+    const expected = {
+      source: 'replayed',
+      epoch: EPOCH,
+      frame_rows: 8,
+      duplicates_absorbed: 0,
+      stored: 8,
+      sequence_min: 1,
+      sequence_max: 2,
+      sequences: 2,
+    };
+    for (let time = 0; time < 3; time++) {
+      expect(await store.insert(delivery, signal)).toEqual({ kind: 'ok', value: undefined });
+      expect(await accountOf(store, 'replayed')).toEqual(expected);
+    }
+    expect(await store.sequences(signal)).toContainEqual({ source: 'replayed', epoch: EPOCH, from: 1, to: 2 });
+    expect(await store.lineageMax(signal)).toBeGreaterThanOrEqual(delivery.frames[1]?.lineage ?? 0n);
+  });
+
+  test(`${driver}: equal records count once; rows less duplicates is what is stored`, async () => {
+    const { store } = subject();
+    // frame 1: 4 rows, one twice. frame 2: 3 rows, two of frame 1. A second source repeats 2 of those 4 and adds 1.
+    const first = own('doubled', [...steps(0, 3), stepRecord(2)]);
+    const second = own('doubled', steps(1, 4));
+    const third = own('doubled', [...steps(0, 2), stepRecord(9)]);
+    for (const delivery of await deliveries(subject(), 'doubled', [first, second]))
+      await store.insert(delivery, signal);
+    const late = await deliveries(subject(), 'doubled-late', [third]);
+    for (const delivery of [...late, ...late]) await store.insert(delivery, signal);
+    expect(await accountOf(store, 'doubled')).toMatchObject({ frame_rows: 7, duplicates_absorbed: 3, stored: 4 });
+    expect(await accountOf(store, 'doubled-late')).toMatchObject({ frame_rows: 3, duplicates_absorbed: 2, stored: 1 });
+    const held = await store.query<{ n: string }>(
+      "SELECT count() AS n FROM leeway.step FINAL WHERE job = 'doubled'",
+      {},
+      signal,
+    );
+    expect(held).toEqual([{ n: '5' }]);
+  });
+
+  test(`${driver}: the same key and time with another content is another row`, async () => {
+    const { store } = subject();
+    const records = own('revised', [stepRecord(1), { ...stepRecord(1), loss: 9 }]);
+    for (const delivery of await deliveries(subject(), 'revised', [records])) await store.insert(delivery, signal);
+    expect(await accountOf(store, 'revised')).toMatchObject({ frame_rows: 2, duplicates_absorbed: 0, stored: 2 });
+  });
+
+  test(`${driver}: a batch of two tables is complete when both parts are stored`, async () => {
+    const { store } = subject();
+    const parts = await deliveries(subject(), 'two-parts', [own('two-parts', [stepRecord(1), heartbeat(1)])]);
+    expect(parts).toHaveLength(2);
+    const complete = async (): Promise<number> =>
+      (await store.sequences(signal)).filter((range) => range.source === 'two-parts').length;
+    const counts: number[] = [];
+    for (const part of parts) {
+      await store.insert(part, signal);
+      counts.push(await complete());
+    }
+    expect(counts).toEqual([0, 1]);
+  });
+
+  test(`${driver}: the account shows rows that are gone from the table`, async () => {
+    const { store } = subject();
+    for (const delivery of await deliveries(subject(), 'vanished', [own('vanished', steps(0, 4))]))
+      await store.insert(delivery, signal);
+    expect(await accountOf(store, 'vanished')).toMatchObject({ frame_rows: 4, stored: 4 });
+    await store.query(
+      "ALTER TABLE leeway.step DELETE WHERE job = 'vanished' AND step = 2 SETTINGS mutations_sync = 2",
+      {},
+      signal,
+    );
+    expect(await accountOf(store, 'vanished')).toMatchObject({ frame_rows: 4, duplicates_absorbed: 0, stored: 3 });
+  });
+
+  test(`${driver}: parameters travel beside the text and are never read as SQL`, async () => {
+    const { store } = subject();
+    const text = 'it\'s \\ "quoted" `--;\n\t漢字 🚀';
+    const rows = await store.query(
+      'SELECT {text:String} AS text, {list:Array(String)} AS list, {n:UInt64} AS n, {x:Float64} AS x',
+      { text, list: [text, ''], n: 18_446_744_073_709_551_615n, x: 0.1 },
+      signal,
+    );
+    expect(rows).toEqual([{ text, list: [text, ''], n: '18446744073709551615', x: 0.1 }]);
+  });
+
+  test(`${driver}: a query that is wrong rejects with LW-STORE, one that is aborted with the signal's reason`, async () => {
+    const { store } = subject();
+    await expect(store.query('SELECT nothing_of_the_kind', {}, signal)).rejects.toMatchObject({
+      code: 'LW-STORE',
+    } satisfies Partial<LeewayError>);
+    const stop = new AbortController();
+    const slow = store.query('SELECT sleep(1)', {}, stop.signal);
+    stop.abort(new Error('enough'));
+    await expect(slow).rejects.toThrow('enough');
+  });
+
+  test(`${driver}: a record comes back from its row as it was sent`, async () => {
+    const { store } = subject();
+    const record = { ...stepRecord(1), job: 'returned', zone: 'b', nested: { deep: [1, null, 'x'] }, note: null };
+    for (const delivery of await deliveries(subject(), 'returned', [[record]])) await store.insert(delivery, signal);
+    const [row] = await store.query<Record<string, unknown>>(
+      "SELECT * FROM leeway.step FINAL WHERE job = 'returned'",
+      {},
+      signal,
+    );
+    expect(row).toBeDefined();
+    expect(recordOf('step', row ?? {})).toEqual(record);
+  });
+}
