@@ -8,7 +8,7 @@ export type LiveVersion = { readonly version: string; readonly session: Session;
 type Held = LiveVersion & { users: number; retired: boolean };
 
 /** Puts the instrumentation around a new session of `version`. */
-export type Wrap = (session: Session, version: string) => Promise<Instrumented>;
+export type Wrap = (session: Session, version: string) => Instrumented;
 
 /**
  * The model in service, exchangeable while requests run: a new session is created and warmed beside the old one, then takes
@@ -25,6 +25,11 @@ export class LiveModel {
   /** The version that the next request gets, or null before the first deployment. */
   get version(): string | null {
     return this.#current?.version ?? null;
+  }
+
+  /** Emits what the version in service has measured since the last call. */
+  flush(): void {
+    this.#current?.instrumented.flush();
   }
 
   /** Exchanges the model; returns the version before. Throws LW-INPUT when the bytes are no model of ours; then nothing changed. */
@@ -54,7 +59,7 @@ export class LiveModel {
   async #open(version: string, onnx: Uint8Array): Promise<Held> {
     try {
       const session = await openSession(onnx);
-      return { version, session, instrumented: await this.#wrap(session, version), users: 0, retired: false };
+      return { version, session, instrumented: this.#wrap(session, version), users: 0, retired: false };
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new LeewayError('LW-INPUT', `version ${version}: not a usable ONNX model: ${reason.slice(0, 300)}`, {
@@ -67,5 +72,6 @@ export class LiveModel {
 async function release(held: Held): Promise<void> {
   if (!held.retired || held.users > 0) return;
   held.retired = false; // once
+  held.instrumented.flush();
   await held.session.release();
 }

@@ -7,12 +7,11 @@ import type { LeewayRecord } from '../src/core/records.ts';
 import { type Parent, runChild } from './child.ts';
 import { PIXELS } from './digits.ts';
 import { type ClaimOf, claimSlices, openEmitter } from './emitter.ts';
-import { inputFeatures, scoreFeatures } from './features.ts';
 import { answer, answerFailure, readBody } from './http-body.ts';
 import { instrument } from './instrument.ts';
 import { LiveModel } from './live-model.ts';
 import { argmax } from './network.ts';
-import { inputOf, pixelsOf, probabilitiesOf, PROVIDER } from './onnx-session.ts';
+import { inputOf, probabilitiesOf } from './onnx-session.ts';
 import type { LeewayTarget, SenderAccount } from './sender.ts';
 import { unixNow_ms } from './timeline.ts';
 
@@ -75,24 +74,9 @@ async function main(config: ServeConfig, parent: Parent): Promise<void> {
 }
 
 function openService(config: ServeConfig, emit: (record: LeewayRecord) => void): Service {
-  const live = new LiveModel((session, version) =>
-    instrument({
-      session,
-      model: config.model,
-      version,
-      replica: config.replica,
-      provider: PROVIDER,
-      emit: (record) => emit(withScoreFeatures(record)),
-      features: (input) => inputFeatures(pixelsOf(input)),
-    }),
-  );
+  const { model, replica } = config;
+  const live = new LiveModel((session, version) => instrument(session, { model, version, replica }, emit));
   return { config, live, emit, count: { requests: 0, errors: 0, deployments: 0 } };
-}
-
-/** Confidence, entropy and margin come from the scores, which the input's features cannot know. */
-function withScoreFeatures(record: LeewayRecord): LeewayRecord {
-  if (record.type !== 'prediction' || record.scores === undefined) return record;
-  return { ...record, features: { ...record.features, ...scoreFeatures(record.scores) } };
 }
 
 function openServer(service: Service): Server {
@@ -164,12 +148,13 @@ function isSecret(header: string, secret: string): boolean {
   return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
-/** Each second: a claim of the machine, the requests it served in that time, and the status to the parent. */
+/** Each second: what the session measured, a claim of the machine, the requests it served, and the status to the parent. */
 function openReport(service: Service, parent: Parent): () => void {
-  const { config, emit, count } = service;
+  const { config, live, emit, count } = service;
   const claim = claimSlices(config.claim, emit);
   let reported = 0;
   return () => {
+    live.flush();
     const slice = claim();
     if (slice !== null) {
       const { asset, tenant } = config.claim;

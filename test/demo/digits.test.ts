@@ -6,7 +6,7 @@ import { cutRows, image, labelOf, loadDigits } from '../../demo/digits.ts';
 
 test('the test file holds 10,000 digits with the class counts published for MNIST', () => {
   const digits = loadDigits('t10k');
-  const counts = new Array<number>(10).fill(0);
+  const counts = Array.from({ length: 10 }, () => 0);
   for (let row = 0; row < digits.count; row++) counts[labelOf(digits, row)] = (counts[labelOf(digits, row)] ?? 0) + 1;
   // Class counts of the MNIST test set, e.g. Keras and PyTorch documentation: 980, 1135, 1032, ...
   expect(counts).toEqual([980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
