@@ -274,8 +274,7 @@ function closeBlock(engine: Engine, job: JobState, attempt: AttemptState, index:
   if ([...view.cells.values()].every((cell) => cell.ratio === null)) job.totals.peerless_blocks_count++;
   addToInsights(job.insight, view);
   const context = { state, job, attempt, topology, view, options, changes };
-  judgePeers(context);
-  judgeJob(context);
+  judgeJob(context, judgePeers(context));
 }
 
 function addTotals(job: JobState, world_size: number, view: NonNullable<ReturnType<typeof viewOf>>): void {

@@ -6,16 +6,21 @@ import { type BlockContext, type Family, ruleOf, tracksOf } from './context.ts';
 import { type AttemptState, type IncidentState, newTrack, type RunBlock, type Track } from './state.ts';
 import { extendRun, followRun, judge, mergeBlocks, type Verdict } from './track.ts';
 
-/** Compares every rank with its peers in one block: flags, stretches, incidents. Order of ranks does not matter. */
-export function judgePeers(context: BlockContext): void {
+/**
+ * Compares every rank with its peers in one block: flags, stretches, incidents. Order of ranks does not matter.
+ * Returns the step time that suspected ranks cost in this block, ms.
+ */
+export function judgePeers(context: BlockContext): number {
   const verdicts = { compute: judgeFamily(context, 'compute'), input: judgeFamily(context, 'input') };
   const suspects = suspectsOf(context.attempt);
   const slowest = slowestOther(context.view, suspects);
+  let lost_ms = 0;
   for (const family of ['compute', 'input'] as const) {
-    extendRuns(context, family, verdicts[family], slowest);
+    lost_ms = Math.max(lost_ms, extendRuns(context, family, verdicts[family], slowest));
     extendIncidents(context, family);
     for (const group of fold(context, family)) openGroup(context, family, group);
   }
+  return lost_ms;
 }
 
 function judgeFamily(context: BlockContext, family: Family): Map<number, Verdict> {
@@ -47,14 +52,18 @@ function extendRuns(
   family: Family,
   verdicts: ReadonlyMap<number, Verdict>,
   slowest: ReadonlyMap<number, number>,
-): void {
+): number {
   const { view } = context;
+  let lost_ms = 0;
   for (const [rank, track] of tracksOf(context.attempt, family)) {
     const cell = view.cells.get(rank);
     const usual = verdicts.get(rank)?.usual ?? null;
     if (track.run === null || cell === undefined || usual === null) continue;
-    extendRun(track, runBlock(view, cell, { family, usual, slowest }));
+    const block = runBlock(view, cell, { family, usual, slowest });
+    extendRun(track, block);
+    lost_ms = Math.max(lost_ms, block.loss_ms);
   }
+  return lost_ms;
 }
 
 function runBlock(

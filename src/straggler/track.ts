@@ -7,16 +7,20 @@ export type Rule = {
   readonly theta: number;
   readonly z_min: number;
   readonly scale_floor: number;
+  /** The scale believed at least while there are fewer than HISTORY_SETTLED values. */
+  readonly early_scale: number;
   readonly flagged_min: number;
+  /** Own history: this many unflagged blocks, ending `lag_blocks` ago. */
+  readonly history_blocks: number;
+  readonly lag_blocks: number;
 };
 
 /** `usual` = the track's own level without the fault; null while too little is known to judge. */
 export type Verdict = { readonly flagged: boolean; readonly usual: number | null };
 
-/** Blocks of own history before anything is judged, and before its scale is believed below EARLY_SCALE. */
+/** Blocks of own history before anything is judged, and before its scale is believed below `early_scale`. */
 const HISTORY_MIN = 5;
 const HISTORY_SETTLED = 15;
-const EARLY_SCALE = 0.02;
 const FIRST_MAX = 10;
 /** Blocks of a stretch kept one by one; older ones are added up. */
 const RUN_BLOCKS_MAX = 512;
@@ -27,22 +31,25 @@ const RUN_BLOCKS_MAX = 512;
  * track stays flagged down to half the thresholds (hysteresis).
  */
 export function judge(track: Track, value: number, rule: Rule, options: StragglerOptions): Verdict {
-  const settled = track.history.slice(0, Math.max(0, track.history.length - options.lag_blocks));
-  const usable = settled.slice(-options.history_blocks);
+  const settled = track.history.slice(0, Math.max(0, track.history.length - rule.lag_blocks));
+  const usable = settled.slice(-rule.history_blocks);
   const verdict = usable.length < HISTORY_MIN ? { flagged: false, usual: null } : compare(track, value, rule, usable);
   track.flags.push(verdict.flagged ? 1 : 0);
   if (track.flags.length > options.flagged_of) track.flags.shift();
-  if (!verdict.flagged && track.incident === null) {
-    track.history.push(value);
-    if (track.history.length > options.history_blocks + options.lag_blocks) track.history.shift();
-    if (track.first.length < FIRST_MAX) track.first.push(value);
-  }
+  if (!verdict.flagged && track.incident === null) remember(track, value, rule);
   return verdict;
+}
+
+/** Adds a value to the track's own history. */
+export function remember(track: Track, value: number, rule: Rule): void {
+  track.history.push(value);
+  if (track.history.length > rule.history_blocks + rule.lag_blocks) track.history.shift();
+  if (track.first.length < FIRST_MAX) track.first.push(value);
 }
 
 function compare(track: Track, value: number, rule: Rule, usable: readonly number[]): Verdict {
   const usual = median(usable) ?? 0;
-  const floor = usable.length < HISTORY_SETTLED ? Math.max(EARLY_SCALE, rule.scale_floor) : rule.scale_floor;
+  const floor = usable.length < HISTORY_SETTLED ? Math.max(rule.early_scale, rule.scale_floor) : rule.scale_floor;
   const scale = Math.max(robustScale(usable, usual), floor);
   const softness = track.incident === null ? 1 : 0.5;
   const excess = value - usual;

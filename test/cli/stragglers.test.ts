@@ -1,0 +1,136 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Terminal } from '../../src/cli/command.ts';
+import { command } from '../../src/cli/stragglers.ts';
+import { simulate } from '../straggler/simulator.ts';
+
+let folder = '';
+let lines: string[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'leeway-stragglers-'));
+  const { records } = simulate({
+    seed: 31,
+    dp: 8,
+    steps: 300,
+    faults: [{ kind: 'gpu_slow', rank: 6, ratio: 0.25, from: 180 }],
+    price: 2.5,
+  });
+  lines = records.map((record) => JSON.stringify(record));
+  await writeFile(join(folder, 'events.ndjson'), `${lines.join('\n')}\n`);
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function call(argv: readonly string[], stdin = ''): Promise<{ code: number; out: string }> {
+  let out = '';
+  const terminal: Terminal = {
+    out: (text) => {
+      out += text;
+    },
+    err: () => undefined,
+    stdin: Readable.from([Buffer.from(stdin)]),
+    cwd: folder,
+    isTerminal: false,
+    color: false,
+    signal: new AbortController().signal,
+  };
+  return { code: await command.run(argv, terminal), out };
+}
+
+async function json(argv: readonly string[], stdin = ''): Promise<Record<string, unknown>> {
+  return JSON.parse((await call([...argv, '--format', 'json'], stdin)).out);
+}
+
+describe('leeway stragglers', () => {
+  test('prints one JSON document in the shape of the contract', async () => {
+    const report = await json(['--input', 'events.ndjson']);
+    expect(report).toMatchObject({
+      version: 1,
+      jobs: [{ job: 'sim-31', attempts: 1, ranks: 8, steps: 300, coverage_ratio: 1 }],
+      incidents: [
+        {
+          job: 'sim-31',
+          kind: 'slow_rank',
+          severity: 'page',
+          subjects: [{ type: 'rank', id: '6' }],
+          cause: 'unknown',
+          started_step: 180,
+          cleared_at_ms: null,
+          cleared_step: null,
+        },
+      ],
+      insights: [],
+      rejected: [],
+      rejected_count: 0,
+    });
+  });
+
+  test('the printed USD are the printed GPU-seconds times the price', async () => {
+    type Costed = {
+      jobs: { gpu_seconds_lost: number; usd_lost: string }[];
+      incidents: { gpu_seconds_lost: number; usd_lost: string }[];
+    };
+    for (const [argv, price] of [
+      [[], 2.5],
+      [['--gpu-usd-per-hour', '4'], 4],
+    ] as const) {
+      const report: Costed = JSON.parse((await call(['--input', 'events.ndjson', '--format', 'json', ...argv])).out);
+      for (const item of [...report.jobs, ...report.incidents]) {
+        expect(item.usd_lost).toMatch(/^\d+\.\d{9}$/);
+        // micro-GPU-seconds × price × 10 ÷ 36,000 = nano-USD; |difference| ≤ half a unit of the ninth place
+        const micro = BigInt(Math.round(item.gpu_seconds_lost * 1e6));
+        const nano = BigInt(item.usd_lost.replace('.', ''));
+        const twice = 2n * (nano * 36n - micro * BigInt(price * 10));
+        expect(twice <= 36n && twice >= -36n, `${item.gpu_seconds_lost} → ${item.usd_lost}`).toBe(true);
+      }
+    }
+  });
+
+  test('how records are divided into files does not matter', async () => {
+    const whole = await json(['--input', 'events.ndjson']);
+    await writeFile(join(folder, 'odd.ndjson.gz'), gzipSync(lines.filter((_, index) => index % 2 === 1).join('\n')));
+    await writeFile(
+      join(folder, 'late.jsonl'),
+      lines.filter((_, index) => index % 2 === 0 && index > 1_200).join('\n'),
+    );
+    const early = lines.filter((_, index) => index % 2 === 0 && index <= 1_200).join('\n');
+    expect(await json(['--input', 'odd.ndjson.gz', 'late.jsonl', '--input', '-'], early)).toEqual(whole);
+  });
+
+  test('a bad record is skipped, counted and named; --strict refuses it', async () => {
+    const text = `${lines[0]}\n{"type":"step"\n${lines[1]}\n{"type":"stepp"}\n`;
+    const report = await json(['--input', '-'], text);
+    expect(report['rejected_count']).toBe(2);
+    expect(report['rejected']).toMatchObject([
+      { line: 2, code: 'LW-RECORD-JSON' },
+      { line: 4, code: 'LW-RECORD-TYPE' },
+    ]);
+    await expect(call(['--input', '-', '--strict'], text)).rejects.toMatchObject({ code: 'LW-RECORD-JSON' });
+  });
+
+  test('--fail-on turns findings into exit 6', async () => {
+    expect((await call(['--input', 'events.ndjson'])).code).toBe(0);
+    expect((await call(['--input', 'events.ndjson', '--fail-on', 'page'])).code).toBe(6);
+    expect((await call(['--input', '-', '--fail-on', 'any'], lines.slice(0, 500).join('\n'))).code).toBe(0);
+  });
+
+  test('the table names culprit and cost', async () => {
+    const { out } = await call(['--input', 'events.ndjson']);
+    expect(out).toContain('rank 6');
+    expect(out).toMatch(/job sim-31: 8 ranks, 300 steps/);
+    expect((await call(['--input', '-'])).out).toBe('no training records found\n');
+  });
+
+  test('wrong usage is refused before anything is read', async () => {
+    await expect(call([])).rejects.toMatchObject({ code: 'LW-USAGE' });
+    await expect(call(['--input', '-', '--format', 'xml'])).rejects.toMatchObject({ code: 'LW-USAGE' });
+    await expect(call(['--input', '-', '--fail-on', 'never'])).rejects.toMatchObject({ code: 'LW-USAGE' });
+    await expect(call(['--input', '-', '--gpu-usd-per-hour', '1e3'])).rejects.toMatchObject({ code: 'LW-USAGE' });
+    await expect(call(['--input', 'missing.ndjson'])).rejects.toMatchObject({ code: 'LW-INPUT-FILE' });
+  });
+});
