@@ -1,6 +1,6 @@
 import { BUCKETS, MODES } from './record.ts';
 
-/** How a field is read: a word of the list, or one of the shapes below. `team_tenant` must name a team. */
+/** How a field is read: a word of the list, or one of the shapes below. */
 export type Kind =
   | readonly string[]
   | 'text'
@@ -17,7 +17,6 @@ export type Kind =
   | 'money'
   | 'signed_money'
   | 'tenant'
-  | 'team_tenant'
   | 'covers'
   | 'object';
 
@@ -73,7 +72,7 @@ export const FIELDS: ReadonlyMap<string, readonly Field[]> = new Map<string, rea
     'claim',
     [
       ['asset', 'text', true],
-      ['tenant', 'team_tenant', true],
+      ['tenant', 'tenant', true],
       ...INTERVAL,
       ['gpus', 'count', true],
       ['gpu_indexes', 'counts', false],

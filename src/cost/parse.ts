@@ -132,8 +132,9 @@ function typeFault(kind: Kind, value: unknown, required: boolean): string | null
     case 'amounts':
       return isListOf(value, isNumber) ? null : 'a list of numbers';
     case 'tenant':
-    case 'team_tenant':
-      return tenantFault(value, kind === 'team_tenant');
+      return isObject(value) && Object.values(value).every((item) => typeof item === 'string')
+        ? null
+        : 'an object of strings';
     case 'covers':
       return isObject(value) && ['instance_type', 'region'].every((name) => typeof field(value, name) === 'string')
         ? null
@@ -144,12 +145,6 @@ function typeFault(kind: Kind, value: unknown, required: boolean): string | null
     case 'signed_money':
       return null; // a wrong type of money is LW-COST-MONEY
   }
-}
-
-function tenantFault(value: unknown, needsTeam: boolean): string | null {
-  if (!isObject(value) || !Object.values(value).every((item) => typeof item === 'string'))
-    return 'an object of strings';
-  return needsTeam && field(value, 'team') === undefined ? 'an object of strings with team' : null;
 }
 
 function nameOf(kind: Kind): string {
