@@ -7,7 +7,8 @@ import { type DriftKind, isDriftKind } from './drifts.ts';
 import { openEmitter } from './emitter.ts';
 import { type LabelledRow, writeRows } from './model-files.ts';
 import { openAgent, postPredict, type Prediction, type PredictRequest } from './predict-request.ts';
-import type { LeewayTarget, SenderAccount } from './sender.ts';
+import type { LeewayTarget } from './event-transport.ts';
+import type { SenderAccount } from './sender.ts';
 import { unixNow_ms } from './timeline.ts';
 import { TrafficSource } from './traffic-source.ts';
 

@@ -1,6 +1,7 @@
 import type { LeewayRecord } from '../src/core/records.ts';
 import type { Parent } from './child.ts';
-import { type LeewayTarget, openSender, type Sender } from './sender.ts';
+import type { LeewayTarget } from './event-transport.ts';
+import { openSender, type Sender } from './sender.ts';
 import { processStart_ms, unixNow_ms } from './timeline.ts';
 
 /**

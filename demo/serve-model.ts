@@ -12,7 +12,8 @@ import { instrument } from './instrument.ts';
 import { LiveModel } from './live-model.ts';
 import { argmax } from './network.ts';
 import { inputOf, probabilitiesOf } from './onnx-session.ts';
-import type { LeewayTarget, SenderAccount } from './sender.ts';
+import type { LeewayTarget } from './event-transport.ts';
+import type { SenderAccount } from './sender.ts';
 import { unixNow_ms } from './timeline.ts';
 
 export type ServeConfig = {

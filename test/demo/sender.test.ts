@@ -1,6 +1,9 @@
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createSocketServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { readBody } from '../../demo/http-body.ts';
 import { openSender } from '../../demo/sender.ts';
@@ -107,4 +110,30 @@ test('without a service the buffer stays bounded and every lost record is declar
   });
   sender.emit(checkpoint(26));
   expect(sender.account()).toMatchObject({ emitted: 26, lost: { unsent: 11 } });
+});
+
+test('over the workload socket lines arrive whole and in order, also when it comes up late', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'sender-'));
+  const path = join(directory, 'workload.sock');
+  const sender = openSender({ base_url: `unix:${path}`, source: 's', token: null }, fast);
+  for (let step = 0; step < 3_000; step++) sender.emit(checkpoint(step));
+  let text = '';
+  const ended = Promise.withResolvers<void>();
+  const socket = createSocketServer((peer) => {
+    peer.setEncoding('utf8');
+    peer.on('data', (part: string) => (text += part));
+    peer.on('end', () => ended.resolve());
+  });
+  while (sender.account().retries === 0) await new Promise((resolve) => setImmediate(resolve));
+  socket.listen(path);
+  const account = await sender.close(5_000);
+  await ended.promise;
+  socket.close();
+  await rm(directory, { recursive: true });
+  const steps = text
+    .trimEnd()
+    .split('\n')
+    .map((line) => Number(Reflect.get(JSON.parse(line) as object, 'step')));
+  expect(steps).toEqual(Array.from({ length: 3_000 }, (_, step) => step));
+  expect(account).toMatchObject({ emitted: 3_000, acknowledged: 3_000, pending: 0 });
 });
