@@ -45,6 +45,19 @@ export type SinkContext<Settings> = {
   readonly secrets: Readonly<Record<string, readonly string[]>>;
   readonly installation: string;
   readonly now_ms: number;
+  readonly sign: Sign;
+};
+
+/** The `webhook-signature` of a body: one signature a secret, the id and the time of the attempt signed with it. */
+export type Sign = (
+  secrets: readonly string[],
+  message: { readonly id: string; readonly timestamp_s: number; readonly body: string },
+) => string;
+
+/** The door to other people's servers, behind the egress guard. ok = an answer came, whatever its status. */
+export type PostDoor = {
+  /** LW-EGRESS (reject) when the address is not allowed, LW-UNREACHABLE or LW-TIMEOUT (retry) when no answer came. */
+  readonly post: (request: SinkRequest, signal: AbortSignal) => Promise<Outcome<SinkResponse>>;
 };
 
 /**

@@ -5,8 +5,7 @@ import Type, { type Static } from 'typebox';
 const nullable = <Schema extends Type.TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 const text = Type.String();
 const number = Type.Number();
-const oneOf = <const Values extends readonly string[]>(...values: Values) =>
-  Type.Union(values.map((value) => Type.Literal(value)) as { [Index in keyof Values]: Type.TLiteral<Values[Index]> });
+const oneOf = <const Values extends string[]>(...values: Values) => Type.Enum(values);
 
 /** `suppressed`, `expired`, `rejected`, `cancelled`, `confirmed` and `not_fixed` are ends. */
 export const DecisionStateSchema = oneOf(

@@ -1,0 +1,96 @@
+import {
+  DELIVERY_ATTEMPTS,
+  type DeliveryAttempt,
+  OUTBOX,
+  type OutboxRow,
+  SINK_STATES,
+  type SinkState,
+} from '../control/collections.ts';
+import type { Reject } from '../core/outcome.ts';
+import type { Control, ControlTransaction, Document } from '../core/ports.ts';
+
+/** Rows of one sink that are looked at for one that is due; those behind an unfinished one of their subject wait anyway. */
+const SCAN_MAX = 500;
+
+/** A row that this worker alone may attempt until its lease ends; `expired`: it must not be sent any more. */
+export type Claimed = { readonly kind: 'due' | 'expired'; readonly document: Document<OutboxRow> };
+
+/**
+ * Takes the next due row of a sink: oldest first, strictly in order within a subject (a resolution never overtakes the
+ * opening that it ends), skipping subjects that wait for a retry. Counts the attempt and leases the row before anything
+ * is sent. Null when none is due or the sink is disabled.
+ */
+export async function claimNext(
+  control: Control,
+  sink: string,
+  at: { readonly now_ms: number; readonly lease_ms: number },
+): Promise<Claimed | null> {
+  return control.transaction(async (tx) => {
+    const state = await tx.get(SINK_STATES, sink);
+    if (state?.body.state === 'disabled') return null;
+    const waiting = await tx.list(OUTBOX, {
+      where: [
+        { field: 'sink', is: '=', value: sink },
+        { field: 'state', is: 'in', value: ['retrying', 'blocked'] },
+      ],
+      order: { field: 'sequence', descending: false },
+      limit: SCAN_MAX,
+    });
+    const seen = new Set<string>();
+    for (const document of waiting) {
+      const { body } = document;
+      if (seen.has(body.subject)) continue;
+      seen.add(body.subject);
+      if (body.lease_until_ms > at.now_ms || (body.next_attempt_at_ms ?? 0) > at.now_ms) continue;
+      return claim(tx, document, at);
+    }
+    return null;
+  });
+}
+
+async function claim(
+  tx: ControlTransaction,
+  document: Document<OutboxRow>,
+  at: { readonly now_ms: number; readonly lease_ms: number },
+): Promise<Claimed> {
+  const { id, revision, body } = document;
+  const expired = body.expires_at_ms !== null && body.expires_at_ms <= at.now_ms;
+  const leased = { ...body, attempts: body.attempts + 1, lease_until_ms: at.now_ms + at.lease_ms };
+  await tx.update(OUTBOX, id, revision, leased);
+  return { kind: expired ? 'expired' : 'due', document: { id, revision: revision + 1, body: leased } };
+}
+
+/**
+ * Writes an attempt and the row after it. When the lease ended meanwhile and somebody else took the row (or it was
+ * replayed), only the attempt is kept: the row is theirs.
+ */
+export async function recordAttempt(
+  tx: ControlTransaction,
+  claimed: Document<OutboxRow>,
+  row: OutboxRow,
+  attempt: DeliveryAttempt,
+): Promise<void> {
+  const id = `${claimed.id}/${String(claimed.body.attempts).padStart(6, '0')}`;
+  if ((await tx.get(DELIVERY_ATTEMPTS, id)) === null) await tx.insert(DELIVERY_ATTEMPTS, id, attempt);
+  const stored = await tx.get(OUTBOX, claimed.id);
+  if (stored?.revision === claimed.revision) await tx.update(OUTBOX, claimed.id, claimed.revision, row);
+}
+
+/** Writes the state of a sink. `disabled` stays until a test succeeds (`lift`). */
+export async function noteSinkState(
+  tx: ControlTransaction,
+  sink: string,
+  state: SinkState,
+  lift = false,
+): Promise<void> {
+  const stored = await tx.get(SINK_STATES, sink);
+  if (stored === null) return tx.insert(SINK_STATES, sink, state);
+  const stays = stored.body.state === 'disabled' && !(lift && state.state === 'ok' && state.reason === null);
+  if (stays) return;
+  await tx.update(SINK_STATES, sink, stored.revision, state);
+}
+
+/** Whether a destination asked not to be told again. */
+export function isGone(outcome: Reject): boolean {
+  return outcome.code === 'LW-SINK-GONE';
+}
