@@ -1,0 +1,158 @@
+import Type from 'typebox';
+import { type ErrorCode, LeewayError } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { type LeewayRecord, parseRecord } from '../../core/records.ts';
+import { type BodyLine, splitLines } from '../lines.ts';
+import { defineRoute, type Route, type RouteContext } from '../route.ts';
+import type { BatchIdentity, IncomingBatch } from '../services.ts';
+
+const REJECTION = Type.Object({ line: Type.Integer(), code: Type.String(), reason: Type.String() });
+type Rejection = { line: number; code: string; reason: string };
+
+/** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 429's Retry-After. */
+const HELD_BYTES_MAX = 8 * LIMITS.body_bytes_max;
+
+/** What the lines of one body come to. */
+type Reading = {
+  readonly records: LeewayRecord[];
+  readonly rejected: Rejection[];
+  readonly counts: Partial<Record<ErrorCode, number>>;
+  rejected_count: number;
+};
+
+/** `POST /v1/events`: NDJSON, line by line; a wrong line costs only itself, a batch is durable before its answer. */
+export function eventRoutes(): readonly Route[] {
+  const held = { bytes: 0 };
+  return [
+    defineRoute({
+      method: 'POST',
+      path: '/v1/events',
+      scope: 'ingest',
+      summary: 'Records as NDJSON; answers once they are durable',
+      body: 'stream',
+      answer: Type.Object({
+        accepted: Type.Integer({ minimum: 0 }),
+        rejected: Type.Array(REJECTION),
+        /** Only where `rejected` lists fewer than there were. */
+        rejected_count: Type.Optional(Type.Integer({ minimum: 0 })),
+      }),
+      run: async (call, context) => {
+        const name = batchName(call.headers);
+        const reading = await readWithin(held, call.bytes);
+        count(reading, context);
+        refuseUnreadable(reading);
+        const batch: IncomingBatch = { ...name, records: reading.records, rejected: reading.counts };
+        await context.services.ingest.events(batch, call.signal);
+        const answer = { accepted: reading.records.length, rejected: reading.rejected };
+        return reading.rejected_count > reading.rejected.length
+          ? { ...answer, rejected_count: reading.rejected_count }
+          : answer;
+      },
+    }),
+  ];
+}
+
+async function readWithin(held: { bytes: number }, bytes: AsyncIterable<Buffer>): Promise<Reading> {
+  const own = { bytes: 0 };
+  async function* counted(): AsyncGenerator<Buffer> {
+    for await (const chunk of bytes) {
+      own.bytes += chunk.length;
+      held.bytes += chunk.length;
+      if (held.bytes > HELD_BYTES_MAX)
+        throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send this batch again');
+      yield chunk;
+    }
+  }
+  try {
+    return await readLines(counted());
+  } finally {
+    held.bytes -= own.bytes;
+  }
+}
+
+async function readLines(bytes: AsyncIterable<Buffer>): Promise<Reading> {
+  const reading: Reading = { records: [], rejected: [], counts: {}, rejected_count: 0 };
+  for await (const line of splitLines(bytes, LIMITS.record_bytes_max)) readLine(line, reading);
+  return reading;
+}
+
+function readLine(line: BodyLine, reading: Reading): void {
+  if ('refused' in line) {
+    const [code, reason] =
+      line.refused === 'size'
+        ? (['LW-RECORD-SIZE', `longer than ${LIMITS.record_bytes_max} bytes`] as const)
+        : (['LW-RECORD-JSON', 'not UTF-8'] as const);
+    refuse(reading, { line: line.line, code, reason });
+    return;
+  }
+  const parsed = parseRecord(line.text);
+  if (parsed.kind === 'ok') reading.records.push(parsed.value);
+  else refuse(reading, { line: line.line, code: parsed.code, reason: parsed.reason });
+}
+
+function refuse(reading: Reading, rejection: Rejection): void {
+  const code = rejection.code as ErrorCode; // the parse door of records: its codes are of core/errors.ts
+  reading.counts[code] = (reading.counts[code] ?? 0) + 1;
+  reading.rejected_count++;
+  if (reading.rejected.length < LIMITS.rejected_listed_max) reading.rejected.push(rejection);
+}
+
+function count(reading: Reading, context: RouteContext): void {
+  const received = reading.records.length + reading.rejected_count;
+  context.metrics.recordsReceived({ source_kind: 'sender' }, received);
+  for (const [code, amount] of Object.entries(reading.counts)) context.metrics.recordsRejected({ code }, amount);
+}
+
+/** 400 only when nothing could be read: no line at all, or none that is even JSON. */
+function refuseUnreadable(reading: Reading): void {
+  const readable = reading.rejected_count - (reading.counts['LW-RECORD-JSON'] ?? 0);
+  if (reading.records.length > 0 || readable > 0) return;
+  const errors = reading.rejected.map((item) => ({
+    path: `line ${item.line}`,
+    got: item.reason,
+    expected: 'one JSON object on a line',
+  }));
+  const what = reading.rejected_count === 0 ? 'the body holds no record' : 'no line of the body is a JSON object';
+  throw new LeewayError('LW-BODY', `${what}; send NDJSON, one record a line`, { errors });
+}
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/** The batch's name in its headers: all three, the source alone, or none. Throws LW-BODY for anything else. */
+function batchName(headers: Headers): { identity: BatchIdentity | null; source: string | null } {
+  const source = text(headers['x-leeway-source']);
+  const epoch = text(headers['x-leeway-epoch']);
+  const sequence = text(headers['x-leeway-sequence']);
+  if (source === null && epoch === null && sequence === null) return { identity: null, source: null };
+  const errors = [];
+  if (source === null || !isName(source))
+    errors.push({
+      path: 'X-Leeway-Source',
+      got: source === null ? 'nothing' : 'a wrong name',
+      expected: `1 to ${LIMITS.source_name_max} printable characters`,
+    });
+  const alone = epoch === null && sequence === null;
+  if (alone && errors.length === 0) return { identity: null, source };
+  const numbers = { epoch: integer(epoch, 0), sequence: integer(sequence, 1) };
+  if (!alone && numbers.epoch === null)
+    errors.push({ path: 'X-Leeway-Epoch', got: epoch ?? 'nothing', expected: 'an integer 0 to 2^53-1' });
+  if (!alone && numbers.sequence === null)
+    errors.push({ path: 'X-Leeway-Sequence', got: sequence ?? 'nothing', expected: 'an integer 1 to 2^53-1' });
+  if (errors.length > 0 || source === null || numbers.epoch === null || numbers.sequence === null)
+    throw new LeewayError('LW-BODY', 'a batch is named by source, epoch and sequence together', { errors });
+  return { identity: { source, epoch: numbers.epoch, sequence: numbers.sequence }, source };
+}
+
+function isName(source: string): boolean {
+  return source.length <= LIMITS.source_name_max && /^[\x21-\x7E]([\x20-\x7E]*[\x21-\x7E])?$/.test(source);
+}
+
+function text(value: string | string[] | undefined): string | null {
+  return value === undefined ? null : String(value);
+}
+
+function integer(value: string | null, least: number): number | null {
+  if (value === null || !/^[0-9]{1,16}$/.test(value)) return null;
+  const number = Number(value);
+  return Number.isSafeInteger(number) && number >= least ? number : null;
+}

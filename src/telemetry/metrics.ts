@@ -1,0 +1,143 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Closed label sets of the service's own metrics (contract: api.md; names are part of it). */
+export type SourceKind = 'collector' | 'sender' | 'workload' | 'otlp' | 'remote_write' | 'alertmanager';
+export type NotificationOutcome = 'delivered' | 'retry' | 'failed' | 'blocked';
+
+type Amount<Labels> = (labels: Labels, amount?: number) => void;
+type Level<Labels> = (labels: Labels, value: number) => void;
+
+/** The metrics of Leeway itself: counters add, gauges set, base units (seconds, bytes). */
+export type ServiceMetrics = {
+  readonly recordsReceived: Amount<{ source_kind: SourceKind }>;
+  readonly recordsRejected: Amount<{ code: string }>;
+  readonly framesPublished: Amount<Record<never, string>>;
+  readonly framesIngested: Amount<Record<never, string>>;
+  readonly framesStored: Amount<Record<never, string>>;
+  readonly spoolBytes: Level<Record<never, string>>;
+  readonly spoolOldestSeconds: Level<Record<never, string>>;
+  readonly ingestLagSeconds: Level<Record<never, string>>;
+  readonly storeInsertSeconds: Level<Record<never, string>>;
+  readonly analysisLagSeconds: Level<{ engine: string }>;
+  readonly incidents: Level<{ kind: string; severity: string; status: string }>;
+  readonly notifications: Amount<{ sink: string; outcome: NotificationOutcome }>;
+  readonly notificationAgeSeconds: Level<Record<never, string>>;
+  readonly retrainDecisions: Amount<{ outcome: string; gate: string }>;
+  readonly costUsd: Level<{ category: string }>;
+  readonly collectorErrors: Amount<{ collector: string; reason: string }>;
+  readonly collectorSeconds: Level<{ collector: string }>;
+  /** Runs before each scrape: where gauges are set from the account, so that one scrape is one moment. */
+  readonly beforeScrape: (work: () => Promise<void> | void) => void;
+  /** Forgets the series of a gauge that is set anew as a whole (incidents, costs). */
+  readonly clear: (name: 'leeway_incidents' | 'leeway_cost_usd') => void;
+  /** The exposition: Prometheus text 0.0.4, or OpenMetrics 1.0.0. */
+  readonly expose: (format: 'prometheus' | 'openmetrics') => Promise<{ content_type: string; text: string }>;
+};
+
+/** Values of one label that are told apart; later ones share "other". Kinds, sinks and codes are far fewer. */
+const LABEL_VALUES_MAX = 200;
+/** An insert of a frame takes milliseconds; one of a minute means that the store is ill. */
+const INSERT_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** Makes the registry with every metric of the contract; counters without labels start at 0. */
+export function createServiceMetrics(version: string): ServiceMetrics {
+  const registry = new Registry();
+  const work: (() => Promise<void> | void)[] = [];
+  const made = instruments(registry);
+  gauge(registry, 'leeway_build_info', 'Always 1; the version is in its label.', ['version'])({ version }, 1);
+  return {
+    ...made,
+    beforeScrape: (callback) => void work.push(callback),
+    clear: (name) => {
+      const metric = registry.getSingleMetric(name);
+      if (metric instanceof Gauge) metric.reset();
+    },
+    expose: async (format) => {
+      for (const callback of work) await callback();
+      const text = await registry.metrics();
+      return format === 'prometheus'
+        ? { content_type: Registry.PROMETHEUS_CONTENT_TYPE, text }
+        : { content_type: Registry.OPENMETRICS_CONTENT_TYPE, text: openMetrics(text) };
+    },
+  };
+}
+
+function instruments(registry: Registry): Omit<ServiceMetrics, 'beforeScrape' | 'clear' | 'expose'> {
+  const c = (name: string, help: string, labels: readonly string[] = []) => counter(registry, name, help, labels);
+  const g = (name: string, help: string, labels: readonly string[] = []) => gauge(registry, name, help, labels);
+  return {
+    recordsReceived: c('leeway_records_received_total', 'Records that arrived, by kind of source.', ['source_kind']),
+    recordsRejected: c('leeway_records_rejected_total', 'Records refused at the door, by reason.', ['code']),
+    framesPublished: c('leeway_frames_published_total', 'Frames durable in the bus.'),
+    framesIngested: c('leeway_frames_ingested_total', 'Frames read from the bus.'),
+    framesStored: c('leeway_frames_stored_total', 'Frames durable in the telemetry store.'),
+    spoolBytes: g('leeway_spool_bytes', 'Bytes waiting in the spool.'),
+    spoolOldestSeconds: g('leeway_spool_oldest_seconds', 'Age of the oldest frame that the store does not hold.'),
+    ingestLagSeconds: g('leeway_ingest_lag_seconds', 'Age of the newest frame that the store does not hold.'),
+    storeInsertSeconds: histogram(registry, 'leeway_store_insert_seconds', 'Duration of one insert into the store.'),
+    analysisLagSeconds: g('leeway_analysis_lag_seconds', 'Age of the newest row that an engine has not read.', [
+      'engine',
+    ]),
+    incidents: g('leeway_incidents', 'Incidents by kind, severity and status.', ['kind', 'severity', 'status']),
+    notifications: c('leeway_notifications_total', 'Delivery attempts by sink and outcome.', ['sink', 'outcome']),
+    notificationAgeSeconds: g('leeway_notification_age_seconds', 'Age of the oldest notification not delivered.'),
+    retrainDecisions: c('leeway_retrain_decisions_total', 'Retraining decisions by outcome and deciding gate.', [
+      'outcome',
+      'gate',
+    ]),
+    costUsd: g('leeway_cost_usd', 'Cost of the current day by category.', ['category']),
+    collectorErrors: c('leeway_collector_errors_total', 'Failed collections by collector and reason.', [
+      'collector',
+      'reason',
+    ]),
+    collectorSeconds: g('leeway_collector_seconds', 'Duration of the last collection.', ['collector']),
+  };
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+function counter(registry: Registry, name: string, help: string, labels: readonly string[]) {
+  const metric = new Counter({ name, help, labelNames: [...labels], registers: [registry] });
+  const bounded = boundedLabels();
+  return (given: Labels, amount = 1): void => metric.inc(bounded(given), amount);
+}
+
+function gauge(registry: Registry, name: string, help: string, labels: readonly string[]) {
+  const metric = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
+  const bounded = boundedLabels();
+  return (given: Labels, value: number): void => metric.set(bounded(given), value);
+}
+
+function histogram(registry: Registry, name: string, help: string) {
+  const metric = new Histogram({ name, help, buckets: INSERT_SECONDS, registers: [registry] });
+  return (_labels: Labels, value: number): void => metric.observe(value);
+}
+
+/** Keeps the number of series bounded whatever arrives as a label's value. */
+function boundedLabels(): (labels: Labels) => Record<string, string> {
+  const seen = new Map<string, Set<string>>();
+  return (labels) => {
+    const kept: Record<string, string> = {};
+    for (const [label, value] of Object.entries(labels)) {
+      const values = seen.get(label) ?? new Set();
+      seen.set(label, values);
+      if (values.size < LABEL_VALUES_MAX) values.add(value);
+      kept[label] = values.has(value) ? value : 'other';
+    }
+    return kept;
+  };
+}
+
+/**
+ * Prometheus text as OpenMetrics 1.0.0: a counter's family is named without `_total`, no blank lines, `# EOF` at the
+ * end. (prom-client 15.1.3 renames its counters for ever when asked for OpenMetrics once.)
+ */
+function openMetrics(text: string): string {
+  const lines = text.split('\n').filter((line) => line !== '');
+  const counters = new Set(lines.flatMap((line) => /^# TYPE (\S+)_total counter$/.exec(line)?.[1] ?? []));
+  const renamed = lines.map((line) => {
+    const [, keyword = '', family = '', rest = ''] = /^# (HELP|TYPE) (\S+)_total (.*)$/.exec(line) ?? [];
+    return counters.has(family) ? `# ${keyword} ${family} ${rest}` : line;
+  });
+  return `${renamed.join('\n')}\n# EOF\n`;
+}
