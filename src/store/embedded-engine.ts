@@ -70,6 +70,11 @@ export class EmbeddedEngine implements AsyncDisposable {
     return this.#ask({ kind: 'command', sql });
   }
 
+  /** As `command`, for a statement that answers with rows. */
+  async commandRows<Row>(sql: string): Promise<Row[]> {
+    return parseLines<Row>(await this.command(sql));
+  }
+
   /** Inserts JSON lines into `table`. */
   async insertRows(table: string, rows: readonly object[]): Promise<void> {
     const json_lines = rows.map((row) => JSON.stringify(row)).join('\n');

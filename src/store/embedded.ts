@@ -35,6 +35,7 @@ export type EmbeddedStoreOptions = {
  * directory and creates the tables. Failures: LW-DATA-DIR-TAKEN, LW-DATA-DIR.
  */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
+  assertReadable(path.resolve(options.data_dir));
   await using opening = new AsyncDisposableStack();
   opening.use(await lockDataDir(options.data_dir));
   const engine = opening.use(
@@ -46,10 +47,19 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
       onEvent: options.onEvent ?? (() => undefined),
     }),
   );
-  const store = new EmbeddedStore(engine, options);
+  const store = new EmbeddedStore(engine, options.clock);
   await store.migrate(new AbortController().signal);
   store.own(opening.move());
   return store;
+}
+
+/** The engine's file() expands wildcards and reads `::` as a way into an archive; there is no way to escape them. */
+function assertReadable(data_dir: string): void {
+  if (!/[*?{}]|::/.test(data_dir)) return;
+  throw new LeewayError(
+    'LW-DATA-DIR',
+    `data directory ${data_dir} has one of * ? { } :: in its path, which the store cannot read from; set another data_dir`,
+  );
 }
 
 /**
@@ -61,20 +71,19 @@ const PASSING_CODES: ReadonlySet<number> = new Set([
 ]);
 const TIMEOUT_CODES: ReadonlySet<number> = new Set([159, 160]);
 
+type FreshRow = { lineage: string; found: string; fresh: string };
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
 type LedgerRow = Record<keyof Omit<StoredAccount, 'stored'>, string>;
 
 class EmbeddedStore implements Store {
   readonly #engine: EmbeddedEngine;
-  readonly #data_dir: string;
   readonly #clock: Clock;
   #resources: AsyncDisposable | null = null;
   #inserting: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: EmbeddedEngine, options: EmbeddedStoreOptions) {
+  constructor(engine: EmbeddedEngine, clock: Clock) {
     this.#engine = engine;
-    this.#data_dir = options.data_dir;
-    this.#clock = options.clock;
+    this.#clock = clock;
   }
 
   own(resources: AsyncDisposable): void {
@@ -107,15 +116,14 @@ class EmbeddedStore implements Store {
     const { table, frames } = delivery;
     const first = frames[0];
     if (first === undefined) return ok(undefined);
-    // relative to the child's directory: file() would expand `*`, `?` and `{}` of the way there
-    const file = path.relative(this.#data_dir, delivery.path);
+    const file = path.resolve(delivery.path);
     try {
-      const fresh = new Map<string, number>();
-      for (const line of (await this.#engine.command(freshRows(table, file, first.lineage))).split('\n')) {
-        if (line === '') continue;
-        const row = JSON.parse(line) as { lineage: string; fresh: string }; // our own query's row
-        fresh.set(row.lineage, Number(row.fresh));
-      }
+      const read = await this.#engine.commandRows<FreshRow>(freshRows(table, file, first.lineage));
+      const found = read.reduce((sum, row) => sum + Number(row.found), 0);
+      // what the engine does not see it would not store, and say nothing
+      if (found !== delivery.rows)
+        return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${file}`);
+      const fresh = new Map(read.map((row) => [row.lineage, Number(row.fresh)]));
       await this.#engine.command(insertSegment(table, file));
       const stored_at = this.#clock.now_ms() / 1000;
       const ledger = frames.map((frame) => {

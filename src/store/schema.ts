@@ -100,19 +100,20 @@ SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, max_p
 }
 
 /**
- * Rows of a segment that no smaller lineage holds, by frame: first in the file and absent from the table below
- * `base`. The answer does not change when the segment is inserted twice, because its own rows are not below `base`.
+ * By frame, the rows of a segment that no smaller lineage holds: first in the file and absent from the table below
+ * `base`; and, summed over the frames, all rows that the engine found. The answer does not change when the segment is
+ * inserted twice, because its own rows are not below `base`.
  */
 export function freshRows(type: RecordType, file: string, base: bigint): string {
   const key = keyColumns(type).map(quoted).join(', ');
   const source = segmentSource(type, file);
   return `WITH (SELECT (min(at), max(at)) FROM ${source}) AS span
-SELECT toString(first) AS lineage, count() AS fresh FROM (
-  SELECT ${key}, min(lin.1) AS first FROM ${source} GROUP BY ${key}
-) WHERE (${key}) NOT IN (
+SELECT toString(first) AS lineage, sum(times) AS found, countIf((${key}) NOT IN (
   SELECT ${key} FROM ${tableName(type)}
   WHERE at >= span.1 AND at <= span.2 AND precedence > bitNot(toUInt64(${base}))
     AND (${key}) IN (SELECT ${key} FROM ${source})
+)) AS fresh FROM (
+  SELECT ${key}, min(lin.1) AS first, count() AS times FROM ${source} GROUP BY ${key}
 ) GROUP BY first`;
 }
 

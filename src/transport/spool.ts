@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { mkdir, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
@@ -7,8 +6,8 @@ import { LeewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
-import type { LeewayRecord, RecordType } from '../core/records.ts';
-import { encodeColumns } from '../formats/record-rows.ts';
+import type { RecordType } from '../core/records.ts';
+import { encodeParts } from './batch-parts.ts';
 import { SEGMENT_FRAMES_MAX, segmentOf } from './frame.ts';
 import { KnownSequences, SourceTally } from './known-sequences.ts';
 import { recover, type Recovered, recoverFile, segmentFile } from './recovery.ts';
@@ -122,7 +121,6 @@ class Spool implements Bus {
   async publish(batch: Batch, signal: AbortSignal): Promise<Published> {
     signal.throwIfAborted();
     assert(!this.#disposed, 'publish on a spool that is open');
-    assertBatch(batch);
     if (this.#known.has(batch, batch.sequence)) return { repeated: true };
     const name = `${batch.epoch} ${batch.sequence} ${batch.source}`;
     const twin = this.#pending.get(name);
@@ -373,27 +371,4 @@ class Spool implements Bus {
     await syncDirectory(this.#directory);
     this.#event('spool_quarantined', `${segment.path}.rejected: ${segment.rows} rows; ${why.code} ${why.reason}`);
   }
-}
-
-function digest(text: string): Uint8Array {
-  return hash('sha1', text, 'buffer');
-}
-
-function encodeParts(batch: Batch): Part[] {
-  const byTable = Map.groupBy(batch.records, (record: LeewayRecord) => record.type);
-  const { source, epoch, sequence } = batch;
-  const parts: Part[] = [];
-  for (const [table, records] of byTable) {
-    const body = encodeColumns(table, records, digest);
-    parts.push({ source, epoch, sequence, parts: byTable.size, table, rows: records.length, body });
-  }
-  return parts;
-}
-
-function assertBatch(batch: Batch): void {
-  assert(batch.records.length > 0, 'a batch holds at least one record');
-  assert(batch.source !== '' && batch.source.length <= LIMITS.source_name_max, 'a source has a name of 1..128');
-  assert(batch.source.isWellFormed(), 'the name of a source is well-formed Unicode');
-  assert(Number.isSafeInteger(batch.epoch) && batch.epoch >= 0, 'an epoch is an integer in 0..2^53');
-  assert(Number.isSafeInteger(batch.sequence) && batch.sequence >= 1, 'a sequence is an integer from 1');
 }

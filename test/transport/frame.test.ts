@@ -1,0 +1,88 @@
+import { hash } from 'node:crypto';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { FrameHeader } from '../../src/core/ports.ts';
+import { encodeColumns } from '../../src/formats/record-rows.ts';
+import { encodeFrame, frameAt, lineageOf, scanFrames, segmentOf } from '../../src/transport/frame.ts';
+import { steps } from '../contract/records.ts';
+
+const digest = (text: string): Uint8Array => hash('sha1', text, 'buffer');
+
+function header(sequence: number, rows: number, source = 'node-1'): FrameHeader {
+  return { lineage: lineageOf(5, sequence), source, epoch: 77, sequence, parts: 2, table: 'step', rows };
+}
+
+function frame(sequence: number, rows: number, source?: string): Buffer {
+  const body = encodeColumns('step', steps(0, rows), digest);
+  return Buffer.concat(encodeFrame(header(sequence, rows, source), body));
+}
+
+test('a frame reads back with the header it was written with', () => {
+  const limits = fc.record({
+    lineage: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+    source: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 128 }),
+    epoch: fc.maxSafeNat(),
+    sequence: fc.maxSafeNat(),
+    parts: fc.integer({ min: 1, max: 25 }),
+  });
+  fc.assert(
+    fc.property(limits, fc.integer({ min: 1, max: 300 }), (fields, rows) => {
+      const written: FrameHeader = { ...fields, table: 'step', rows };
+      const bytes = Buffer.concat(encodeFrame(written, encodeColumns('step', steps(0, rows), digest)));
+      expect(frameAt(bytes, 0, 'step')).toEqual({ header: written, start: 0, end: bytes.length });
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('lineage keeps the number of its segment above twenty bits of frame index', () => {
+  // 5 · 2^20 + 3 = 5,242,883
+  expect(lineageOf(5, 3)).toBe(5_242_883n);
+  expect(segmentOf(5_242_883n)).toBe(5);
+});
+
+test('cut at any byte of its last frame a segment keeps every frame before, and the rest is a torn tail', () => {
+  const whole = [frame(1, 3), frame(2, 1)];
+  const last = frame(3, 2);
+  const kept = whole.reduce((size, bytes) => size + bytes.length, 0);
+  for (let cut = 0; cut < last.length; cut++) {
+    const scan = scanFrames(Buffer.concat([...whole, last.subarray(0, cut)]), 'step');
+    expect(scan.frames.map((found) => found.header.sequence)).toEqual([1, 2]);
+    expect(scan).toMatchObject({ tail_bytes: cut, damaged_middle: false });
+    expect(scan.frames.at(-1)?.end).toBe(kept);
+  }
+});
+
+test('a frame with any byte changed is not taken for a frame', () => {
+  const bytes = frame(1, 2, 'node/ü 1');
+  for (let index = 0; index < bytes.length; index++) {
+    const damaged = Buffer.from(bytes);
+    damaged[index] = (damaged[index] ?? 0) ^ 0x04;
+    const found = frameAt(damaged, 0, 'step');
+    expect(found, `byte ${index} of ${bytes.length}`).toBeNull();
+  }
+});
+
+test('after damage in the middle the frames behind it are found again', () => {
+  const frames = [frame(1, 2), frame(2, 2), frame(3, 2)];
+  const first = frames[0]?.length ?? 0;
+  const second = frames[1]?.length ?? 0;
+  for (const place of [0, 3, 40, 200, second - 1]) {
+    const bytes = Buffer.concat(frames);
+    bytes[first + place] = (bytes[first + place] ?? 0) ^ 0xff;
+    const scan = scanFrames(bytes, 'step');
+    expect(scan.frames.map((found) => found.header.sequence)).toEqual([1, 3]);
+    expect(scan).toMatchObject({ tail_bytes: 0, damaged_middle: true });
+  }
+});
+
+test('bytes that are no frames at all are scanned to nothing', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 400 }), (noise) => {
+      const scan = scanFrames(Buffer.from(noise), 'step');
+      expect(scan).toEqual({ frames: [], tail_bytes: noise.length, damaged_middle: false });
+    }),
+  );
+  const marks = Buffer.from('\u0003lin'.repeat(100), 'latin1');
+  expect(scanFrames(marks, 'step').frames).toEqual([]);
+});
