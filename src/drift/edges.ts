@@ -2,15 +2,25 @@
 export type Seen = { readonly value: number; readonly count: number };
 
 /**
- * Ascending bin edges for a numeric feature, at most `bins_max − 1` of them: bin 0 is below the first edge, bin i is
- * [edge i−1, edge i), the last bin is at or above the last edge. Values that hold at least one bin's share of all rows
- * get a bin of their own; the rest is cut into equal shares. An edge lies half-way between two neighbouring seen
- * values, so that no reference row sits on an edge.
+ * Ascending bin edges for a numeric feature, at most `bins_max − 1` of them (bins_max >= 4): bin 0 is below the first
+ * edge, bin i is [edge i−1, edge i), the last bin is at or above the last edge. The first edge is the smallest seen
+ * value and the last lies just above the largest, so the outer bins hold what was never seen before. Values that hold
+ * at least one bin's share of all rows get a bin of their own; the rest is cut into equal shares, half-way between two
+ * neighbouring values.
  *
  * The edges depend on the values' ranks only, which keeps two-sample tests on the bins valid although the same
- * reference rows chose the edges (docs in src/drift/feature-test.ts). Needs `seen` ascending by value, finite.
+ * reference rows chose the edges (see feature-test.ts). Needs `seen` ascending by value, finite.
  */
 export function quantileEdges(seen: readonly Seen[], bins_max: number): number[] {
+  const first = seen[0];
+  const last = seen.at(-1);
+  if (first === undefined || last === undefined) return [];
+  const above = last.value + Math.max(Number.MIN_VALUE, Math.abs(last.value) * Number.EPSILON);
+  const inner = innerEdges(seen, bins_max - 2).filter((edge) => edge > first.value);
+  return Number.isFinite(above) ? [first.value, ...inner, above] : [first.value, ...inner];
+}
+
+function innerEdges(seen: readonly Seen[], bins_max: number): number[] {
   let rest = seen.reduce((sum, item) => sum + item.count, 0);
   const heavy = rest / bins_max;
   const edges: number[] = [];
@@ -20,10 +30,9 @@ export function quantileEdges(seen: readonly Seen[], bins_max: number): number[]
     const next = seen[index + 1];
     if (item === undefined || next === undefined) break;
     held += item.count;
-    const share = rest / (bins_max - edges.length);
-    const full = held >= share;
-    const alone = next.count >= heavy && held > 0 && edges.length < bins_max - 2;
-    if (!full && !alone) continue;
+    const full = held >= rest / (bins_max - edges.length);
+    const nextAlone = next.count >= heavy && edges.length < bins_max - 2;
+    if (!full && !nextAlone) continue;
     edges.push(between(item.value, next.value));
     rest -= held;
     held = 0;

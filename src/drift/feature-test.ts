@@ -21,7 +21,7 @@ export type FeatureTest = {
 
 type Part = Omit<FeatureTest, 'psi_debiased'>;
 
-/** Regions of a numeric feature whose share is tested: eight neighbours of equal reference share, and both outer eighths. */
+/** Regions of equal reference share of a numeric feature whose share is tested. */
 const REGIONS = 8;
 
 /**
@@ -101,23 +101,36 @@ function sharePart(numeric: boolean, x: readonly number[], y: readonly number[])
   return { statistic: 'l_infinity', value, p_value: Math.min(1, p_value * Math.max(1, tested.length)) };
 }
 
-/** Neighbouring bins joined into regions of about equal reference share, and the two outermost regions together. */
+/**
+ * The outer bins (values never seen before), the bins between joined into regions of about equal reference share, and
+ * the outer quarter on both sides together (spread).
+ */
 function regions(x: readonly number[], y: readonly number[]): [number, number][] {
-  const total = sum(x);
+  const cells = x.map((count, bin): [number, number] => [count, y[bin] ?? 0]);
+  const below = cells[0];
+  const above = cells.at(-1);
+  if (below === undefined || above === undefined || cells.length < 6) return cells;
+  const inner = joinedCells(cells.slice(1, -1));
+  const first = inner[0];
+  const last = inner.at(-1);
+  if (first === undefined || last === undefined || inner.length < 4) return [below, ...inner, above];
+  const outer = [below, first, last, above].reduce((sum, cell) => [sum[0] + cell[0], sum[1] + cell[1]], [0, 0]);
+  return [below, ...inner, above, outer];
+}
+
+function joinedCells(cells: readonly (readonly [number, number])[]): [number, number][] {
+  const total = cells.reduce((all, [count]) => all + count, 0);
   const joined: [number, number][] = [];
   let held: [number, number] = [0, 0];
   let passed = 0;
-  x.forEach((count, bin) => {
-    held = [held[0] + count, held[1] + (y[bin] ?? 0)];
+  cells.forEach(([count, other], index) => {
+    held = [held[0] + count, held[1] + other];
     passed += count;
-    if (passed < ((joined.length + 1) * total) / REGIONS && bin + 1 < x.length) return;
+    if (passed < ((joined.length + 1) * total) / REGIONS && index + 1 < cells.length) return;
     joined.push(held);
     held = [0, 0];
   });
-  const first = joined[0];
-  const last = joined.at(-1);
-  if (first === undefined || last === undefined || joined.length < 4) return joined;
-  return [...joined, [first[0] + last[0], first[1] + last[1]]];
+  return joined;
 }
 
 function sum(counts: readonly number[]): number {

@@ -10,17 +10,20 @@ const seen = (values: readonly number[]): { value: number; count: number }[] =>
     .map((value) => ({ value, count: values.filter((other) => other === value).length }));
 
 describe('quantileEdges', () => {
-  it('cuts eight different values into four bins of two, half-way between neighbours', () => {
-    expect(quantileEdges(seen([1, 2, 3, 4, 5, 6, 7, 8]), 4)).toEqual([2.5, 4.5, 6.5]);
+  const above = (value: number): number => value + value * Number.EPSILON;
+
+  it('cuts eight different values into four bins of two, half-way between neighbours, and two outer bins', () => {
+    expect(quantileEdges(seen([1, 2, 3, 4, 5, 6, 7, 8]), 6)).toEqual([1, 2.5, 4.5, 6.5, above(8)]);
   });
 
   it('gives a value that holds a bin of rows a bin of its own', () => {
     // 0 holds 6 of 10 rows: it stands alone, the rest shares the bins that are left
-    expect(quantileEdges(seen([-2, -1, 0, 0, 0, 0, 0, 0, 1, 2]), 4)).toEqual([-0.5, 0.5, 1.5]);
+    expect(quantileEdges(seen([-2, -1, 0, 0, 0, 0, 0, 0, 1, 2]), 6)).toEqual([-2, -0.5, 0.5, 1.5, above(2)]);
   });
 
-  it('has no edge for a constant and none for nothing', () => {
-    expect(quantileEdges(seen([3, 3, 3]), 4)).toEqual([]);
+  it('puts a constant alone between what is smaller and what is larger, and has no edge for nothing', () => {
+    const edges = quantileEdges(seen([3, 3, 3]), 4);
+    expect([2.999, 3, 3.001].map((value) => binOf(edges, value))).toEqual([0, 1, 2]);
     expect(quantileEdges([], 4)).toEqual([]);
   });
 
@@ -49,8 +52,8 @@ describe('freezeReference', () => {
   it('counts values, missing and rows by hand', () => {
     expect(reference.n).toBe(41);
     expect(reference.features['size']).toEqual({
-      binning: { kind: 'numeric', edges: [1.5] },
-      counts: [10, 10],
+      binning: { kind: 'numeric', edges: [1, 1.5, 2 + 2 * Number.EPSILON] },
+      counts: [0, 10, 10, 0],
       missing: 21,
       n: 41,
     });
@@ -72,7 +75,7 @@ describe('freezeReference', () => {
   it('counts unseen categories apart and text in a numeric feature as missing', () => {
     const rows = [{ size: 'tall', color: 'green', ok: true }, { size: Infinity }];
     const counts = windowOfRows(reference, rows, { from_ms: 0, to_ms: 1 }).features;
-    expect(counts['size']).toEqual({ counts: [0, 1], missing: 1, n: 2 });
+    expect(counts['size']).toEqual({ counts: [0, 0, 0, 1], missing: 1, n: 2 });
     expect(counts['color']).toEqual({ counts: [0, 0, 1], missing: 1, n: 2 });
   });
 
