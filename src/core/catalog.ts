@@ -7,7 +7,7 @@ export type Metric = {
   readonly kind: MetricKind;
   readonly about: string;
   /** Closed range of honest values; outside it a value is kept and marked suspect. */
-  readonly range?: readonly [number, number];
+  readonly range: readonly [number, number];
 };
 
 const ANY_ABOVE_ZERO = [0, Number.MAX_VALUE] as const;

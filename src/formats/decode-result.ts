@@ -84,7 +84,7 @@ export class Decoding {
     options: { quality?: Quality; at_ms?: number } = {},
   ): void {
     const { unit, range } = metricOf(metric);
-    const inside = range === undefined || (value >= range[0] && value <= range[1]);
+    const inside = value >= range[0] && value <= range[1];
     if (!inside) this.warn('LW-DECODE-IMPLAUSIBLE', `${metric} = ${value} is outside ${range[0]}…${range[1]}`);
     const quality = options.quality ?? (inside ? 'ok' : 'suspect');
     this.foreign({
