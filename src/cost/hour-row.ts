@@ -1,4 +1,3 @@
-import { compareUtf8 } from '../core/canonical.ts';
 import { type Category, type Mode, MODES, type Tenant } from './record.ts';
 
 /** What kind of record a charge comes from. */
@@ -25,10 +24,23 @@ export function tieKey(of: { readonly category: Category; readonly tenant: Tenan
   return of.tenant?.key ?? of.category;
 }
 
-/** Ascending UTF-8 bytes; plain text, which is nearly all, compares natively. */
+/**
+ * Ascending UTF-8 bytes, without encoding: at the first differing UTF-16 unit, surrogates (code points above U+FFFF) are
+ * moved behind U+E000…U+FFFF. Equal to core/canonical.ts `compareUtf8`, for the hot path.
+ */
 export function byBytes(a: string, b: string): number {
-  if (a === b) return 0;
-  return /[\ud800-\uffff]/.test(a + b) ? compareUtf8(a, b) : a < b ? -1 : 1;
+  const shared = Math.min(a.length, b.length);
+  for (let index = 0; index < shared; index++) {
+    const left = a.charCodeAt(index);
+    const right = b.charCodeAt(index);
+    if (left !== right) return codePointRank(left) - codePointRank(right);
+  }
+  return a.length - b.length;
+}
+
+function codePointRank(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
 }
 
 /** The bit of a mode in a set of modes. */
