@@ -274,8 +274,8 @@ function featureRow(feature: SetsReport['features'][number]): string[] {
     feature.kind ?? '-',
     feature.reason ?? feature.severity,
     short(feature.q_value),
-    short(statistics['psi']?.['debiased'] ?? null),
-    short(main?.['value'] ?? null),
+    short(statistics['psi']?.['debiased']),
+    short(main?.['value']),
     missing.reference === missing.current
       ? percent(missing.current)
       : `${percent(missing.reference)} > ${percent(missing.current)}`,
@@ -301,8 +301,8 @@ function explained(report: SetsReport): string[] {
     });
 }
 
-function short(value: number | null): string {
-  return value === null ? '-' : String(Number(value.toPrecision(3)));
+function short(value: number | string | null | undefined): string {
+  return typeof value === 'number' ? String(Number(value.toPrecision(3))) : '-';
 }
 
 function aligned(rows: readonly (readonly string[])[]): string[] {

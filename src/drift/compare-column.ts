@@ -11,8 +11,9 @@ import type { ColumnKind } from './column-kind.ts';
 import type { ColumnPlan } from './column-learner.ts';
 import { type MergedCells, mergedCells } from './merged-cells.ts';
 
-/** One statistic: its values by name (contract: cli.md, "leeway drift"); null = could not be computed. */
+/** One statistic: its values by name (contract: cli.md, "leeway drift"); null = could not be computed, with `reason`. */
 export type Statistic = Readonly<Record<string, number | null>>;
+export type ReasonedStatistic = Readonly<Record<string, number | string | null>>;
 
 export type Contribution = {
   readonly bin: string;
@@ -32,7 +33,7 @@ export type ColumnComparison = {
   readonly reason: string | null;
   /** How large the change is, whether significant or not; "none" = below the noise floor. */
   readonly effect: Severity;
-  readonly statistics: Readonly<Record<string, Statistic>>;
+  readonly statistics: Readonly<Record<string, ReasonedStatistic>>;
   readonly missing: {
     readonly reference: number | null;
     readonly current: number | null;
@@ -69,11 +70,31 @@ export function compareColumn(plan: ColumnPlan, x: ColumnCounts, y: ColumnCounts
       ...parts.effects,
       level(Math.abs((missing.current ?? 0) - (missing.reference ?? 0)), MISSING_LEVELS),
     ]),
-    statistics: parts.statistics,
+    statistics: reasoned(parts.statistics, x, y),
     missing,
     unseen_ratio: present === 0 || (plan.kind !== 'numeric' && !plan.complete) ? null : y.unseen / present,
     contributions: parts.contributions,
   };
+}
+
+/** Puts beside each null why it is null. */
+function reasoned(
+  statistics: Readonly<Record<string, Statistic>>,
+  x: ColumnCounts,
+  y: ColumnCounts,
+): Record<string, ReasonedStatistic> {
+  const empty = x.n === x.missing || y.n === y.missing;
+  const why = (name: string, value: number | null): string => {
+    if (empty) return 'no_values';
+    if (name !== 'wasserstein') return 'one_value';
+    return value === null ? 'infinite_values' : 'no_spread_in_reference';
+  };
+  return Object.fromEntries(
+    Object.entries(statistics).map(([name, statistic]) => {
+      const complete = Object.values(statistic).every((value) => value !== null);
+      return [name, complete ? statistic : { ...statistic, reason: why(name, statistic['value'] ?? null) }];
+    }),
+  );
 }
 
 /** A column that is not tested, with the reason. */

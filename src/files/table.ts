@@ -112,6 +112,7 @@ async function* readCsv(place: InputPlace, onReject: OnReject): AsyncGenerator<T
   );
   let columns: readonly string[] | null = null;
   const rowsOf = (found: readonly CsvRecord[]): TableBatch | null => {
+    const first = columns === null;
     const rows: Cell[][] = [];
     for (const { line, fields } of found) {
       if (columns === null) columns = header(place.path, fields);
@@ -121,7 +122,7 @@ async function* readCsv(place: InputPlace, onReject: OnReject): AsyncGenerator<T
         onReject({ path: place.path, line, code: 'LW-RECORD-FIELD', reason });
       }
     }
-    return columns === null || rows.length === 0 ? null : spreadVectors(columns, rows);
+    return columns === null || (rows.length === 0 && !first) ? null : spreadVectors(columns, rows);
   };
   for await (const lines of lineBatches(place, onReject)) {
     const batch = rowsOf(records.add(lines));

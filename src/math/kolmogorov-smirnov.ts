@@ -41,13 +41,18 @@ export function kolmogorovSmirnovP(d: number, n: number, m: number): number {
 export function kolmogorovSmirnovExactP(d: number, n: number, m: number): number {
   const reach = Math.round(d * n * m); // |i·m − j·n| is an integer: rounding repairs the floating quotient
   if (reach <= 0) return 1;
-  const touched = new Float64Array(m + 1);
-  for (let i = 0; i <= n; i++)
-    for (let j = 0; j <= m; j++) {
-      if (Math.abs(i * m - j * n) >= reach) touched[j] = 1;
-      else if (i + j === 0) touched[0] = 0;
-      else touched[j] = ((i > 0 ? (touched[j] ?? 0) : 0) * i + (j > 0 ? (touched[j - 1] ?? 0) : 0) * j) / (i + j);
+  // share of the paths to (i, j) that touched the boundary: 1 outside the band |i·m − j·n| < reach, computed inside
+  const touched = new Float64Array(m + 1).fill(1);
+  for (let i = 0; i <= n; i++) {
+    const first = Math.max(0, Math.floor((i * m - reach) / n) + 1);
+    const last = Math.min(m, Math.ceil((i * m + reach) / n) - 1);
+    let left = first > 0 ? 1 : 0;
+    for (let j = first; j <= last; j++) {
+      const above = i > 0 ? (touched[j] ?? 1) : 0;
+      left = i + j === 0 ? 0 : (above * i + left * j) / (i + j);
+      touched[j] = left;
     }
+  }
   return touched[m] ?? 1;
 }
 

@@ -23,7 +23,7 @@ type Feature = {
   q_value: number | null;
   severity: string;
   reason: string | null;
-  statistics: Record<string, Record<string, number | null>>;
+  statistics: Record<string, Record<string, number | null>>; // and a text `reason` beside a null
   missing: Record<string, number | null>;
   unseen_ratio: number | null;
   contributions: { bin: string; reference_ratio: number; current_ratio: number; psi_term: number }[];
@@ -207,6 +207,26 @@ describe('leeway drift', () => {
     const few = await report('--reference', 'few.csv', '--current', 'few.csv');
     expect(few.features[0]).toMatchObject({ reason: 'too_few_rows', p_value: null, q_value: null, drifted: false });
     expect(few.dataset.features_tested).toBe(0);
+    await write('header.csv', 'x\n');
+    const none = await report('--reference', 'few.csv', '--current', 'header.csv');
+    expect(none.rows).toEqual({ reference: 3, current: 0 });
+    expect(none.features[0]).toMatchObject({
+      reason: 'too_few_rows',
+      missing: { current: null },
+      statistics: { ks: { value: null, p_value: null, reason: 'no_values' } },
+    });
+  });
+
+  it('says why a single statistic is null', async () => {
+    const column = (values: readonly string[]): string => `x\n${values.join('\n')}\n`;
+    await write('one.csv', column(Array.from({ length: 30 }, () => '5')));
+    await write('inf.csv', column(Array.from({ length: 30 }, (_, row) => (row === 0 ? 'inf' : '5'))));
+    const same = feature(await report('--reference', 'one.csv', '--current', 'one.csv'), 'x');
+    expect(same).toMatchObject({ p_value: 1, reason: null });
+    expect(same.statistics['psi']).toMatchObject({ value: null, reason: 'one_value' });
+    expect(same.statistics['wasserstein']).toEqual({ value: 0, scaled: null, reason: 'no_spread_in_reference' });
+    const infinite = feature(await report('--reference', 'one.csv', '--current', 'inf.csv'), 'x');
+    expect(infinite.statistics['wasserstein']).toEqual({ value: null, scaled: null, reason: 'infinite_values' });
   });
 
   it('sees a constant that changed and a numeric column that turned to text', async () => {
