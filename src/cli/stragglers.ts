@@ -3,8 +3,11 @@ import { LIMITS } from '../core/limits.ts';
 import { parseUsd } from '../core/money.ts';
 import { parseRecord } from '../core/records.ts';
 import { formatOf, readLines } from '../files/input.ts';
+import { readTable } from '../files/table.ts';
 import { createStragglerDetector, type StragglerDetector } from '../straggler/detector.ts';
 import type { StragglerIncident, StragglerReport } from '../straggler/report.ts';
+import { TRACE_COLUMNS, type TraceRow, traceParser } from '../straggler/trace-operation.ts';
+import { analyseTrace, type WhatIfReport } from '../straggler/what-if.ts';
 import { type Arguments, type Command, defineCommand, type Terminal, usage } from './command.ts';
 
 const NAME = 'stragglers';
@@ -13,7 +16,7 @@ const SEVERITIES = ['any', 'warn', 'page'] as const;
 const options = {
   input: {
     type: 'string',
-    about: 'records of events.md as NDJSON (.gz, .zst), - for standard input',
+    about: 'records of events.md as NDJSON, - for standard input; or one operator trace as CSV or Parquet',
     value: 'FILE',
     multiple: true,
   },
@@ -30,6 +33,9 @@ const options = {
 type Rejected = { readonly path: string; readonly line: number; readonly code: string; readonly reason: string };
 type Rejections = { readonly listed: Rejected[]; count: number };
 
+/** Rows of an operator trace that are held: 100 bytes each. A thousand ranks record about 10,000 rows a step. */
+const TRACE_ROWS_MAX = 5_000_000;
+
 /** `leeway stragglers`: slow ranks, nodes and input, job-wide slowdown and hangs in recorded training telemetry. */
 export const command: Command = defineCommand({
   name: NAME,
@@ -37,6 +43,7 @@ export const command: Command = defineCommand({
   usage: 'stragglers --input FILE… [--gpu-usd-per-hour 2.50] [--format json] [--fail-on any]',
   examples: [
     'leeway stragglers --input events.ndjson --gpu-usd-per-hour 2.50',
+    'leeway stragglers --input trace.parquet --format json',
     'zcat node-*.ndjson.gz | leeway stragglers --input - --format json --fail-on page',
   ],
   options,
@@ -46,6 +53,11 @@ export const command: Command = defineCommand({
 async function run({ values, terminal }: Arguments<typeof options>): Promise<number> {
   const price = values['gpu-usd-per-hour'] ?? null;
   check(values.input, price, { format: values.format, failOn: values['fail-on'] });
+  if (values.input.some((path) => formatOf(path) !== 'ndjson')) {
+    const answer = await whatIf(values.input, terminal);
+    terminal.out(values.format === 'json' ? `${JSON.stringify(answer)}\n` : traceTable(answer));
+    return values['fail-on'] !== undefined && answer.verdict !== 'none' ? EXIT.findings : EXIT.done;
+  }
   const detector = createStragglerDetector({ gpu_usd_per_hour: price });
   const rejected: Rejections = { listed: [], count: 0 };
   for (const path of values.input) await readInto(detector, path, { rejected, strict: values.strict, terminal });
@@ -69,12 +81,64 @@ function check(
     throw usage(NAME, `option --format got "${words.format}", expected table or json`);
   if (words.failOn !== undefined && !SEVERITIES.some((severity) => severity === words.failOn))
     throw usage(NAME, `option --fail-on got "${words.failOn}", expected ${SEVERITIES.join(', ')}`);
-  for (const path of inputs)
-    if (formatOf(path) !== 'ndjson')
-      throw new LeewayError(
-        'LW-INPUT',
-        `${path}: not telemetry this command reads; expected the records of events.md, one JSON object a line, in a file named .ndjson, .jsonl, .ndjson.gz or .ndjson.zst, or - for standard input`,
-      );
+  const formats = new Set(inputs.map(formatOf));
+  if (formats.has(null) || (formats.has('ndjson') && formats.size > 1))
+    throw new LeewayError(
+      'LW-INPUT',
+      `${inputs.join(', ')}: expected either records of events.md (.ndjson, .jsonl, -) or an operator trace (.csv, .parquet), not both; all also .gz or .zst`,
+    );
+}
+
+/** Reads an operator trace, however divided into files, and replays it. */
+async function whatIf(paths: readonly string[], terminal: Terminal): Promise<WhatIfReport> {
+  const rows: TraceRow[] = [];
+  for (const path of paths) {
+    const reject = (rejected: { line: number; code: ErrorCode; reason: string }): never => {
+      throw new LeewayError(rejected.code, `${path}:${rejected.line}: ${rejected.reason}`);
+    };
+    let row_count = 0;
+    for await (const batch of readTable({ path, cwd: terminal.cwd, stdin: terminal.stdin }, reject)) {
+      const parse = traceParser(batch.columns);
+      if (typeof parse === 'string')
+        throw new LeewayError(
+          'LW-INPUT',
+          `${path}: not an operator trace: ${parse}; expected columns ${TRACE_COLUMNS.join(', ')}`,
+        );
+      for (const cells of batch.rows) {
+        const row = parse(cells);
+        if (typeof row === 'string') throw new LeewayError('LW-INPUT', `${path}: data row ${row_count}: ${row}`);
+        row_count++;
+        rows.push(row);
+        if (rows.length > TRACE_ROWS_MAX)
+          throw new LeewayError(
+            'LW-INPUT',
+            `${path}: more than ${TRACE_ROWS_MAX} operations; pass fewer steps of the trace`,
+          );
+      }
+    }
+  }
+  const report = analyseTrace(rows);
+  if (typeof report === 'string')
+    throw new LeewayError(
+      'LW-INPUT',
+      `${paths.join(', ')}: the trace cannot be replayed: ${report}; record whole steps of all ranks`,
+    );
+  return report;
+}
+
+function traceTable(report: WhatIfReport): string {
+  const { trace, what_if, verdict, workers } = report;
+  const share = (value: number | null): string => (value === null ? '-' : percent(value));
+  return [
+    `${trace.operations} operations, ${trace.steps} steps, ${trace.dp} data-parallel ranks × ${trace.stages} stages`,
+    `slowdown ×${what_if.slowdown.toFixed(4)} against a run without stragglers: ${verdict}`,
+    `explained by the slowest 3 % of workers ${share(what_if.m_w)}, by the last stage ${share(what_if.m_s)}`,
+    ...what_if.by_stage.map((slowdown, stage) => `stage ${stage}: ×${slowdown.toFixed(4)}`),
+    ...workers.map(
+      (worker) => `slow worker: data-parallel rank ${worker.dp}, stage ${worker.stage}, ×${worker.slowdown.toFixed(4)}`,
+    ),
+    '',
+  ].join('\n');
 }
 
 async function readInto(

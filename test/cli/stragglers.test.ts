@@ -126,6 +126,33 @@ describe('leeway stragglers', () => {
     expect((await call(['--input', '-'])).out).toBe('no training records found\n');
   });
 
+  test('an operator trace gives the what-if answer, a damaged one an error with file, row and column', async () => {
+    const header = 'dp_rank,stage,rank,step,optype,start_ts,duration,seq_id,mc,mb_id,gmc';
+    // two ranks, compute 1 s and 3 s, optimizer 1 s after a common clip: recorded 3 + 1, ideal 2 + 1
+    const trace = [0, 1].flatMap((dp) => [
+      `${dp},0,${dp},0,forward-compute,0,${1 + 2 * dp},0,0,0,0`,
+      `${dp},0,${dp},0,optimizer-clip-main-grad,${1 + 2 * dp},${2 - 2 * dp},0,-1,-1,-1`,
+      `${dp},0,${dp},0,optimizer,3,1,0,-1,-1,-1`,
+    ]);
+    await writeFile(join(folder, 'trace.csv'), [header, ...trace].join('\n'));
+    const report = await json(['--input', 'trace.csv']);
+    expect(report).toMatchObject({
+      version: 1,
+      trace: { operations: 6, steps: 1, dp: 2, stages: 1 },
+      verdict: 'worker',
+    });
+    expect(report['what_if']).toMatchObject({ slowdown: 4 / 3, m_w: 1 });
+    expect((await call(['--input', 'trace.csv', '--fail-on', 'any'])).code).toBe(6);
+    expect((await call(['--input', 'trace.csv'])).out).toContain('slow worker: data-parallel rank 1, stage 0, ×1.3333');
+    await writeFile(join(folder, 'bad.csv'), [header, ...trace, '0,0,0,1,optimizer,x,1,0,-1,-1,-1'].join('\n'));
+    await expect(call(['--input', 'bad.csv'])).rejects.toThrow(
+      'bad.csv: data row 6: start_ts = "x", expected a number of seconds',
+    );
+    await writeFile(join(folder, 'other.csv'), 'a,b\n1,2\n');
+    await expect(call(['--input', 'other.csv'])).rejects.toThrow('not an operator trace');
+    await expect(call(['--input', 'trace.csv', 'events.ndjson'])).rejects.toMatchObject({ code: 'LW-INPUT' });
+  });
+
   test('wrong usage is refused before anything is read', async () => {
     await expect(call([])).rejects.toMatchObject({ code: 'LW-USAGE' });
     await expect(call(['--input', '-', '--format', 'xml'])).rejects.toMatchObject({ code: 'LW-USAGE' });
