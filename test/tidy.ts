@@ -26,7 +26,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   store: ['core', 'formats'],
   control: ['core'],
   telemetry: ['core'],
-  read: ['core', 'drift', 'quality', 'straggler', 'cost', 'incident', 'retrain', 'control', 'pipeline'],
+  read: ['core', 'server', 'formats', 'drift', 'quality', 'straggler', 'cost', 'incident', 'retrain', 'control', 'pipeline'],
   pipeline: ['core', 'formats', 'drift', 'quality', 'straggler', 'cost', 'incident', 'retrain', 'read', 'control'],
   server: ['core', 'formats', 'drift', 'quality', 'straggler', 'cost', 'incident', 'retrain', 'config', 'telemetry'],
   config: ['core', 'files'],
@@ -49,7 +49,11 @@ const SHARED_PACKAGES = new Set(['typebox', 'typebox/compile', 'typebox/value'])
 
 /** Who may touch a global effect. */
 const EFFECTS: readonly { readonly pattern: RegExp; readonly homes: readonly RegExp[]; readonly name: string }[] = [
-  { pattern: /\bDate\.now\(/, homes: [/^src\/core\/clock\.ts$/, /^demo\//, /^web\//], name: 'Date.now outside core/clock.ts' },
+  {
+    pattern: /\bDate\.now\(/,
+    homes: [/^src\/core\/clock\.ts$/, /^demo\//, /^web\//],
+    name: 'Date.now outside core/clock.ts',
+  },
   { pattern: /\bMath\.random\(/, homes: [/^src\/core\/random\.ts$/], name: 'Math.random outside core/random.ts' },
   {
     pattern: /\b(setTimeout|setInterval)\(/,
@@ -61,7 +65,11 @@ const EFFECTS: readonly { readonly pattern: RegExp; readonly homes: readonly Reg
     homes: [/^src\/config(\.ts|\/)/, /^src\/main\.ts$/, /^demo\//, /^scripts\//, /-child\.ts$/],
     name: 'process.env outside config.ts',
   },
-  { pattern: /\bconsole\.(log|error|warn|info)\(/, homes: [/^demo\//, /^scripts\//, /^dashboards\//], name: 'console outside scripts' },
+  {
+    pattern: /\bconsole\.(log|error|warn|info)\(/,
+    homes: [/^demo\//, /^scripts\//, /^dashboards\//],
+    name: 'console outside scripts',
+  },
 ];
 
 const FORBIDDEN_NAMES = /(^|[-/])(utils?|helpers?|common|manager|service|misc)(-|\.|\/|$)/;
@@ -107,9 +115,11 @@ export function breaches(files: readonly Source[]): Breach[] {
 function breachesOf(file: Source): Breach[] {
   const found: Breach[] = [];
   const lines = file.text.split('\n');
-  if (lines.length > LINES_MAX + 1) found.push({ path: file.path, line: LINES_MAX, rule: `more than ${LINES_MAX} lines` });
+  if (lines.length > LINES_MAX + 1)
+    found.push({ path: file.path, line: LINES_MAX, rule: `more than ${LINES_MAX} lines` });
   if (FORBIDDEN_NAMES.test(file.path)) found.push({ path: file.path, line: 1, rule: 'a name that says nothing' });
-  if (/[A-Z_]/.test(file.path.split('/').at(-1) ?? '')) found.push({ path: file.path, line: 1, rule: 'file name is not kebab-case' });
+  if (/[A-Z_]/.test(file.path.split('/').at(-1) ?? ''))
+    found.push({ path: file.path, line: 1, rule: 'file name is not kebab-case' });
   lines.forEach((text, index) => {
     const code = text.replace(/\/\/.*$/, '').replace(/^\s*\*.*$/, '');
     const at = (rule: string) => found.push({ path: file.path, line: index + 1, rule });
@@ -125,7 +135,8 @@ type Import = { readonly specifier: string; readonly line: number };
 
 function importsOf(file: Source): Import[] {
   const found: Import[] = [];
-  const pattern = /(?:^|\n)\s*(?:import|export)\s[^;'"]*?from\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|(?:^|\n)\s*import\s+'([^']+)'/g;
+  const pattern =
+    /(?:^|\n)\s*(?:import|export)\s[^;'"]*?from\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|(?:^|\n)\s*import\s+'([^']+)'/g;
   for (const match of file.text.matchAll(pattern)) {
     const specifier = match[1] ?? match[2] ?? match[3];
     if (specifier !== undefined) found.push({ specifier, line: file.text.slice(0, match.index).split('\n').length });
@@ -138,7 +149,8 @@ function importBreaches(file: Source): Breach[] {
   const allowed = MAY_IMPORT[room] ?? ['*'];
   return importsOf(file).flatMap(({ specifier, line }): Breach[] => {
     if (!specifier.startsWith('.')) {
-      if (PURE.has(room) && !PURE_PACKAGES.has(specifier)) return [{ path: file.path, line, rule: `pure room ${room} imports ${specifier}` }];
+      if (PURE.has(room) && !PURE_PACKAGES.has(specifier))
+        return [{ path: file.path, line, rule: `pure room ${room} imports ${specifier}` }];
       return [];
     }
     const target = roomOf(relative(ROOT, resolve(ROOT, dirname(file.path), specifier)));
@@ -153,9 +165,13 @@ function packageDoors(files: readonly Source[]): Breach[] {
     if (!file.path.endsWith('.ts')) continue;
     for (const { specifier, line } of importsOf(file)) {
       if (specifier.startsWith('.') || specifier.startsWith('node:') || SHARED_PACKAGES.has(specifier)) continue;
-      const name = specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
+      const name = specifier
+        .split('/')
+        .slice(0, specifier.startsWith('@') ? 2 : 1)
+        .join('/');
       const known = doors.get(name) ?? [];
-      if (!known.some((breach) => breach.path === file.path)) known.push({ path: file.path, line, rule: `second door to ${name}` });
+      if (!known.some((breach) => breach.path === file.path))
+        known.push({ path: file.path, line, rule: `second door to ${name}` });
       doors.set(name, known);
     }
   }

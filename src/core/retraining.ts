@@ -5,10 +5,13 @@ import Type, { type Static } from 'typebox';
 const nullable = <Schema extends Type.TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 const text = Type.String();
 const number = Type.Number();
-const oneOf = <const Values extends string[]>(...values: Values) => Type.Enum(values);
+/** A choice of fixed words, with their literal types. */
+function oneOf<const Words extends readonly string[]>(list: Words) {
+  return Type.Enum<[...Words]>([...list]);
+}
 
 /** `suppressed`, `expired`, `rejected`, `cancelled`, `confirmed` and `not_fixed` are ends. */
-export const DecisionStateSchema = oneOf(
+export const DecisionStateSchema = oneOf([
   'suppressed',
   'deferred',
   'suggested',
@@ -20,10 +23,10 @@ export const DecisionStateSchema = oneOf(
   'cancelled',
   'confirmed',
   'not_fixed',
-);
+]);
 export type DecisionState = Static<typeof DecisionStateSchema>;
 
-export const GateNameSchema = oneOf(
+export const GateNameSchema = oneOf([
   'mode',
   'data_quality',
   'hysteresis',
@@ -34,13 +37,13 @@ export const GateNameSchema = oneOf(
   'budget',
   'approval',
   'expiry',
-);
+]);
 export type GateName = Static<typeof GateNameSchema>;
 
 /** One recorded gate: what was seen, what was asked, and why in words. */
 export const GateSchema = Type.Object({
   gate: GateNameSchema,
-  result: oneOf('pass', 'fail', 'defer', 'override'),
+  result: oneOf(['pass', 'fail', 'defer', 'override']),
   observed: text,
   threshold: text,
   note: text,
@@ -91,7 +94,7 @@ export const DecisionSchema = Type.Object({
 });
 export type Decision = Static<typeof DecisionSchema>;
 
-export const RunStateSchema = oneOf('dispatched', 'running', 'succeeded', 'failed', 'cancelled');
+export const RunStateSchema = oneOf(['dispatched', 'running', 'succeeded', 'failed', 'cancelled']);
 export type RunState = Static<typeof RunStateSchema>;
 
 export const RetrainRunSchema = Type.Object({

@@ -1,0 +1,355 @@
+import type { Clock } from '../core/clock.ts';
+import { RETRAIN_DECISIONS, RETRAIN_RUNS } from '../control/collections.ts';
+import { LeewayError } from '../core/errors.ts';
+import type { Control, ControlTransaction, Document } from '../core/ports.ts';
+import type { Decision, DecisionState, RetrainRun, RunState } from '../core/retraining.ts';
+import { APPROVABLE_STATES, judgeOutcome, OPEN_STATES, resolveDecision } from '../retrain/decision.ts';
+import { judgeGates } from '../retrain/gates.ts';
+import { policyFor, type RetrainPolicy } from '../retrain/policy.ts';
+import { windowsAfter } from './model-after.ts';
+import type { ModelAnalysis, ModelState } from './model-watch.ts';
+import { dataOf, driftOf, requestData, situationOf } from './retrain-request.ts';
+
+const EVENTS_MAX = 200;
+
+/** Puts a webhook into the outbox within the decision's own transaction. */
+export type Tell = (
+  tx: ControlTransaction,
+  message: {
+    readonly type: string;
+    readonly subject: string;
+    readonly at_ms: number;
+    readonly data: Readonly<Record<string, unknown>>;
+    /** The policy's target alone, the sinks alone, or both. */
+    readonly to: 'target' | 'sinks' | 'both';
+    readonly policy: string;
+  },
+) => Promise<void>;
+
+export type RetrainingOptions = {
+  readonly control: Control;
+  readonly clock: Clock;
+  readonly policies: readonly RetrainPolicy[];
+  readonly installation: string;
+  readonly public_url: () => string;
+  readonly tell: Tell;
+  readonly onDecision: (id: string) => void;
+  readonly windows: { readonly window_ms: number; readonly rows_min: number };
+};
+
+/** The drift incident that a decision belongs to, as far as it matters here. */
+export type Episode = { readonly incident_id: string; readonly opened_at_ms: number };
+
+/** What a pipeline says of its run (contract: `POST /api/v1/retrain-runs/{id}/status`). */
+export type RunReport = {
+  readonly state: Exclude<RunState, 'dispatched'>;
+  readonly at_ms: number;
+  readonly version?: string;
+  readonly metrics?: Readonly<Record<string, unknown>>;
+  readonly url?: string;
+  readonly reason?: string;
+};
+
+/** 0 requested, 1 under way, 2 over: a run never steps back. */
+function runRank(state: RunState): 0 | 1 | 2 {
+  if (state === 'dispatched') return 0;
+  return state === 'running' ? 1 : 2;
+}
+
+/** Decides, dispatches once an episode and attempt, follows the run and confirms that it helped. */
+export class Retraining {
+  readonly #options: RetrainingOptions;
+
+  constructor(options: RetrainingOptions) {
+    this.#options = options;
+  }
+
+  /** Judges one model after an analysis, in the desk's transaction: opens or continues the episode's decision, then confirms finished runs. */
+  async consider(tx: ControlTransaction, analysis: ModelAnalysis, episode: Episode | null): Promise<void> {
+    const policy = policyFor(this.#options.policies, analysis.state.model);
+    if (policy === null) return;
+    await this.#confirm(tx, policy, analysis.state);
+    await this.#continueOpen(tx, policy, analysis);
+    if (episode !== null) await this.#open(tx, policy, analysis, episode);
+  }
+
+  /** A person approves. Throws LW-NOT-FOUND, or LW-CONFLICT when the decision is closed or already under way. */
+  async approve(id: string, actor: string, note: string): Promise<Decision> {
+    return this.#options.control.transaction(async (tx) => {
+      const found = await this.#decision(tx, id);
+      if (!APPROVABLE_STATES.includes(found.body.state))
+        throw new LeewayError('LW-CONFLICT', `decision ${id} is ${found.body.state}; only an open one can be approved`);
+      return this.#save(
+        tx,
+        found,
+        { ...found.body, state: 'approved', approved_by: actor },
+        { kind: 'approved', note, actor },
+      );
+    });
+  }
+
+  /** A person rejects an open decision, or cancels one that is open or dispatched (its target is told). */
+  async close(id: string, actor: string, note: string, state: 'rejected' | 'cancelled'): Promise<Decision> {
+    return this.#options.control.transaction(async (tx) => {
+      const found = await this.#decision(tx, id);
+      const closable: readonly DecisionState[] = state === 'rejected' ? OPEN_STATES : [...OPEN_STATES, 'dispatched'];
+      if (!closable.includes(found.body.state))
+        throw new LeewayError('LW-CONFLICT', `decision ${id} is ${found.body.state} and cannot be ${state}`);
+      const saved = await this.#save(tx, found, { ...found.body, state, reason: note }, { kind: state, note, actor });
+      if (found.body.state === 'dispatched')
+        await this.#tellOutcome(tx, saved, 'leeway.retrain.cancelled', 'target', { note });
+      return saved;
+    });
+  }
+
+  /** Takes a report of the pipeline. Repeats and steps back change nothing. Throws LW-NOT-FOUND. */
+  async report(run_id: string, report: RunReport): Promise<RetrainRun> {
+    return this.#options.control.transaction(async (tx) => {
+      const run = await tx.get(RETRAIN_RUNS, run_id);
+      if (run === null) throw new LeewayError('LW-NOT-FOUND', `no retraining run ${run_id}`);
+      const rank = runRank(run.body.state);
+      if (runRank(report.state) < rank || rank === 2) return run.body;
+      const body: RetrainRun = {
+        ...run.body,
+        state: report.state,
+        updated_at_ms: this.#options.clock.now_ms(),
+        version: report.version ?? run.body.version,
+        metrics: report.metrics === undefined ? run.body.metrics : { ...report.metrics },
+        url: report.url ?? run.body.url,
+        reason: report.reason ?? run.body.reason,
+      };
+      await tx.update(RETRAIN_RUNS, run_id, run.revision, body);
+      await this.#afterReport(tx, body);
+      return body;
+    });
+  }
+
+  async #afterReport(tx: ControlTransaction, run: RetrainRun): Promise<void> {
+    const found = await tx.get(RETRAIN_DECISIONS, run.decision_id);
+    if (found === null || found.body.state !== 'dispatched') return;
+    const note = `run ${run.state}${run.version === null ? '' : `, version ${run.version}`}${run.reason === null ? '' : `: ${run.reason}`}`;
+    const failed = run.state === 'failed' || run.state === 'cancelled';
+    const state: DecisionState = failed ? (run.state === 'failed' ? 'not_fixed' : 'cancelled') : 'dispatched';
+    const saved = await this.#save(
+      tx,
+      found,
+      { ...found.body, state, reason: failed ? note : found.body.reason },
+      { kind: `run_${run.state}`, note, actor: null },
+    );
+    if (run.state === 'failed')
+      await this.#tellOutcome(tx, saved, 'leeway.retrain.not_fixed', 'both', { reason: note });
+  }
+
+  async #open(tx: ControlTransaction, policy: RetrainPolicy, analysis: ModelAnalysis, episode: Episode): Promise<void> {
+    if (analysis.situation.windows_drifted === 0) return;
+    const episode_id = `${episode.incident_id}@${episode.opened_at_ms}`;
+    const all = await tx.list(RETRAIN_DECISIONS, {
+      where: [{ field: 'incident_id', is: '=', value: episode.incident_id }],
+      limit: 500,
+    });
+    const known = all.filter((document) => document.body.episode_id === episode_id);
+    if (known.some(({ body }) => body.state !== 'not_fixed')) return; // one decision an episode; a failed attempt allows the next
+    const now_ms = this.#options.clock.now_ms();
+    const attempt = known.length + 1;
+    const id = `dec_${episode.incident_id.replace(/^inc_/, '')}_${episode.opened_at_ms.toString(36)}_${attempt}`;
+    const { situation, state } = analysis;
+    const decision: Decision = {
+      id,
+      model: state.model,
+      version: situation.version,
+      policy: policy.id,
+      state: 'deferred',
+      reason: 'opened',
+      created_at_ms: now_ms,
+      updated_at_ms: now_ms,
+      expires_at_ms: now_ms + policy.decision_ttl_ms,
+      incident_id: episode.incident_id,
+      episode_id,
+      attempt,
+      dispatch_key: `${this.#options.installation}:${state.model}:${episode_id}:${attempt}`,
+      run_id: null,
+      dispatched_at_ms: null,
+      reserved_nano_usd: '0',
+      approved_by: null,
+      gates: [],
+      drift: driftOf(analysis),
+      data: dataOf(analysis, now_ms),
+      accuracy_before: situation.reference_accuracy,
+      accuracy_drifted: situation.accuracy?.accuracy ?? null,
+      accuracy_after: null,
+      after: [],
+      events: [
+        {
+          at_ms: now_ms,
+          kind: 'opened',
+          note: `drift incident ${episode.incident_id}, attempt ${attempt}`,
+          actor: null,
+        },
+      ],
+    };
+    await tx.insert(RETRAIN_DECISIONS, id, decision);
+    await this.#judge(tx, policy, { id, revision: 1, body: decision }, analysis);
+  }
+
+  async #continueOpen(tx: ControlTransaction, policy: RetrainPolicy, analysis: ModelAnalysis): Promise<void> {
+    const open = await tx.list(RETRAIN_DECISIONS, {
+      where: [
+        { field: 'model', is: '=', value: analysis.state.model },
+        { field: 'state', is: 'in', value: OPEN_STATES },
+      ],
+      limit: 100,
+    });
+    for (const document of open) await this.#judge(tx, policy, document, analysis);
+  }
+
+  async #judge(
+    tx: ControlTransaction,
+    policy: RetrainPolicy,
+    found: Document<Decision>,
+    analysis: ModelAnalysis,
+  ): Promise<void> {
+    const now_ms = this.#options.clock.now_ms();
+    const gates = judgeGates(policy, await situationOf(tx, policy, { decision: found.body, analysis, now_ms }));
+    const resolution = resolveDecision(policy, gates);
+    const same = resolution.state === found.body.state && resolution.reason === found.body.reason;
+    const fresh: Decision = {
+      ...found.body,
+      gates,
+      state: resolution.state,
+      reason: resolution.reason,
+      drift: driftOf(analysis),
+      data: dataOf(analysis, now_ms),
+      accuracy_drifted: analysis.situation.accuracy?.accuracy ?? found.body.accuracy_drifted,
+    };
+    if (resolution.dispatch) return this.#dispatch(tx, policy, found, fresh);
+    const event = same ? null : { kind: resolution.state, note: resolution.reason, actor: null };
+    await this.#save(tx, found, fresh, event);
+  }
+
+  async #dispatch(
+    tx: ControlTransaction,
+    policy: RetrainPolicy,
+    found: Document<Decision>,
+    decision: Decision,
+  ): Promise<void> {
+    const now_ms = this.#options.clock.now_ms();
+    const run_id = `run_${decision.id.replace(/^dec_/, '')}`;
+    const reserved = policy.estimated_run_nano_usd;
+    const dispatched = { ...decision, run_id, dispatched_at_ms: now_ms, reserved_nano_usd: String(reserved) };
+    await tx.insert(RETRAIN_RUNS, run_id, {
+      id: run_id,
+      decision_id: decision.id,
+      model: decision.model,
+      policy: policy.id,
+      state: 'dispatched',
+      dispatched_at_ms: now_ms,
+      updated_at_ms: now_ms,
+      version: null,
+      metrics: null,
+      url: null,
+      reason: null,
+    });
+    await this.#save(tx, found, dispatched, { kind: 'dispatched', note: `run ${run_id} requested`, actor: null });
+    await this.#options.tell(tx, {
+      type: 'leeway.retrain.requested',
+      subject: `decision/${decision.id}`,
+      at_ms: now_ms,
+      to: 'target',
+      policy: policy.id,
+      data: requestData(dispatched, run_id, this.#options.public_url()),
+    });
+  }
+
+  async #confirm(tx: ControlTransaction, policy: RetrainPolicy, state: ModelState): Promise<void> {
+    const dispatched = await tx.list(RETRAIN_DECISIONS, {
+      where: [
+        { field: 'model', is: '=', value: state.model },
+        { field: 'state', is: '=', value: 'dispatched' },
+      ],
+      limit: 100,
+    });
+    for (const found of dispatched) {
+      const run = found.body.run_id === null ? null : await tx.get(RETRAIN_RUNS, found.body.run_id);
+      if (run === null || run.body.state !== 'succeeded' || run.body.version === null) continue;
+      await this.#confirmOne(tx, policy, { found, version: run.body.version }, state);
+    }
+  }
+
+  async #confirmOne(
+    tx: ControlTransaction,
+    policy: RetrainPolicy,
+    { found, version }: { found: Document<Decision>; version: string },
+    state: ModelState,
+  ): Promise<void> {
+    const now = { ...this.#options.windows, now_ms: this.#options.clock.now_ms() };
+    const after = windowsAfter(state, { version, before: found.body.version }, now).slice(0, policy.hysteresis.windows);
+    const labelled = after.reduce((total, window) => total + window.labelled, 0);
+    const correct = after.reduce((total, window) => total + window.correct, 0);
+    const body: Decision = {
+      ...found.body,
+      after: after.map(({ from_ms, to_ms, drifted, accuracy_worse }) => ({ from_ms, to_ms, drifted, accuracy_worse })),
+      accuracy_after: labelled === 0 ? null : correct / labelled,
+    };
+    const outcome = judgeOutcome(policy, body.after);
+    if (outcome === null) {
+      if (body.after.length !== found.body.after.length) await this.#save(tx, found, body, null);
+      return;
+    }
+    const note = `${body.after.filter((window) => window.drifted || window.accuracy_worse).length} of ${body.after.length} windows of ${version} drift or are worse`;
+    const saved = await this.#save(
+      tx,
+      found,
+      { ...body, state: outcome, reason: note },
+      { kind: outcome, note, actor: null },
+    );
+    await this.#tellOutcome(tx, saved, `leeway.retrain.${outcome}`, 'both', {
+      version,
+      previous_version: found.body.version,
+      note,
+    });
+  }
+
+  async #tellOutcome(
+    tx: ControlTransaction,
+    decision: Decision,
+    type: string,
+    to: 'target' | 'both',
+    evidence: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
+    const { accuracy_before, accuracy_drifted, accuracy_after, after } = decision;
+    await this.#options.tell(tx, {
+      type,
+      subject: `decision/${decision.id}`,
+      at_ms: this.#options.clock.now_ms(),
+      to,
+      policy: decision.policy,
+      data: {
+        decision_id: decision.id,
+        model: decision.model,
+        version: evidence['version'] ?? decision.version,
+        previous_version: decision.version,
+        evidence: { ...evidence, accuracy_before, accuracy_drifted, accuracy_after, windows: after },
+      },
+    });
+  }
+
+  async #decision(tx: ControlTransaction, id: string): Promise<Document<Decision>> {
+    const found = await tx.get(RETRAIN_DECISIONS, id);
+    if (found === null) throw new LeewayError('LW-NOT-FOUND', `no decision ${id}`);
+    return found;
+  }
+
+  async #save(
+    tx: ControlTransaction,
+    found: Document<Decision>,
+    body: Decision,
+    event: { kind: string; note: string; actor: string | null } | null,
+  ): Promise<Decision> {
+    const at_ms = this.#options.clock.now_ms();
+    const events = event === null ? body.events : [...body.events, { at_ms, ...event }].slice(-EVENTS_MAX);
+    const saved = { ...body, events, updated_at_ms: at_ms };
+    await tx.update(RETRAIN_DECISIONS, found.id, found.revision, saved);
+    if (event !== null) this.#options.onDecision(found.id);
+    return saved;
+  }
+}

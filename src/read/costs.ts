@@ -1,0 +1,144 @@
+import type { Store } from '../core/ports.ts';
+import { LEDGER_TYPES } from '../core/records.ts';
+import { LeewayError } from '../core/errors.ts';
+import { groupAllocations } from '../cost/allocations.ts';
+import { explainAmount } from '../cost/explain.ts';
+import { intakeOf } from '../cost/intake.ts';
+import { costLedger, type Ledger } from '../cost/ledger.ts';
+import { HOUR_MS } from '../cost/record.ts';
+import type { CostQuery } from '../server/services.ts';
+import type { Costs } from '../server/shapes/operation.ts';
+import { storedRecords } from './stored-records.ts';
+
+/** Ledger records read for one answer: a month of 1,000 claims an hour. Beyond it the answer would not be whole: refused. */
+const RECORDS_MAX = 750_000;
+/** A ledger is computed at most this often; a dashboard that asks every second gets the same one. */
+const FRESH_MS = 2_000;
+
+/** Costs of the records in the store, computed by the same ledger as `leeway cost`. */
+export class CostBook {
+  readonly #store: Store;
+  readonly #extra: readonly unknown[];
+  #held: { readonly key: string; readonly at_ms: number; readonly ledger: Promise<Ledger> } | null = null;
+
+  /** `extra`: records of the configured assets_file and prices_file, in force beside the stored ones. */
+  constructor(store: Store, extra: readonly unknown[]) {
+    this.#store = store;
+    this.#extra = extra;
+  }
+
+  /** The ledger of whole UTC hours that cover [from, to); everything by default. */
+  async ledger(interval: { from?: number; to?: number }, now_ms: number): Promise<Ledger> {
+    const from = interval.from === undefined ? undefined : Math.floor(interval.from / HOUR_MS) * HOUR_MS;
+    const to = interval.to === undefined ? undefined : Math.ceil(interval.to / HOUR_MS) * HOUR_MS;
+    const key = `${from}/${to}`;
+    if (this.#held?.key === key && now_ms - this.#held.at_ms < FRESH_MS) return this.#held.ledger;
+    const ledger = this.#compute(from, to);
+    this.#held = { key, at_ms: now_ms, ledger };
+    return ledger;
+  }
+
+  async #compute(from: number | undefined, to: number | undefined): Promise<Ledger> {
+    const values: unknown[] = [...this.#extra];
+    for (const type of LEDGER_TYPES) {
+      const rows = await storedRecords(
+        this.#store,
+        { type, where: '1', parameters: {}, order: 'at', limit: RECORDS_MAX + 1 - values.length },
+        new AbortController().signal,
+      );
+      for (const { record } of rows) values.push(record);
+      if (values.length > RECORDS_MAX)
+        throw new LeewayError(
+          'LW-OVERLOADED',
+          `more than ${RECORDS_MAX} cost records are stored; use "leeway cost" on an export of them`,
+        );
+    }
+    const options = { ...(from === undefined ? {} : { from_ms: from }), ...(to === undefined ? {} : { to_ms: to }) };
+    return costLedger(intakeOf(values), options);
+  }
+
+  /** `GET /api/v1/costs`: the totals and one row a period, tenant and category. Amounts in nano-USD. */
+  async costs(query: CostQuery, now_ms: number): Promise<Costs> {
+    const ledger = await this.ledger(query, now_ms);
+    const allocations = groupAllocations(ledger, {
+      group_by: query.group_by,
+      ...(query.period === undefined ? {} : { period: query.period }),
+    });
+    const sums = new Map<string, Costs['items'][number] & { amount: bigint; seconds: number }>();
+    for (const { from_ms, category, tenant, nano_usd, gpu_seconds } of allocations) {
+      const key = `${from_ms}\n${category}\n${tenant?.key ?? ''}`;
+      const held = sums.get(key);
+      if (held === undefined)
+        sums.set(key, {
+          period_ms: from_ms,
+          tenant: tenant?.fields ?? null,
+          category,
+          nano_usd: '0',
+          gpu_seconds: 0,
+          amount: nano_usd,
+          seconds: gpu_seconds,
+        });
+      else {
+        held.amount += nano_usd;
+        held.seconds += gpu_seconds;
+      }
+    }
+    return {
+      currency: 'USD',
+      ...bounds(ledger, query),
+      totals: totalsOf(ledger),
+      items: [...sums.values()].map(({ amount, seconds, ...item }) => ({
+        ...item,
+        nano_usd: String(amount),
+        gpu_seconds: seconds,
+      })),
+      warnings: [...ledger.warnings],
+    };
+  }
+
+  /** `GET /api/v1/costs/explain`: the segments behind one amount. Throws LW-NOT-FOUND where the ledger has none. */
+  async explain(
+    of: { asset: string; hour?: number; tenant?: string },
+    now_ms: number,
+  ): Promise<Record<string, unknown>> {
+    const ledger = await this.ledger({}, now_ms);
+    const hour =
+      of.hour ?? Math.max(...ledger.rows.filter((row) => row.asset === of.asset).map((row) => row.hour * HOUR_MS), 0);
+    const explained = explainAmount(ledger, { asset: of.asset, hour_ms: hour, tenant: of.tenant ?? 'idle' });
+    if (explained === null)
+      throw new LeewayError('LW-NOT-FOUND', `the ledger has no amount for asset ${of.asset} in that hour and tenant`);
+    const { rows, bill_nano_usd, ...rest } = explained;
+    return {
+      ...rest,
+      bill_nano_usd: String(bill_nano_usd),
+      rows: rows.map(({ category, tenant, nano_usd, correction }) => ({
+        category,
+        tenant: tenant?.fields ?? null,
+        nano_usd: String(nano_usd),
+        correction,
+      })),
+    };
+  }
+}
+
+/** Totals by category as decimal text. */
+export function totalsOf({ totals }: Pick<Ledger, 'totals'>): Costs['totals'] {
+  return {
+    billed_nano_usd: String(totals.billed),
+    tenant_nano_usd: String(totals.tenant),
+    idle_nano_usd: String(totals.idle),
+    stranded_nano_usd: String(totals.stranded),
+    overhead_nano_usd: String(totals.overhead),
+    unobserved_nano_usd: String(totals.unobserved),
+  };
+}
+
+function bounds(ledger: Ledger, query: CostQuery): { from_ms: number; to_ms: number } {
+  const hours = ledger.rows.map((row) => row.hour);
+  const first = hours.reduce((least, hour) => Math.min(least, hour), Infinity);
+  const last = hours.reduce((most, hour) => Math.max(most, hour), -Infinity);
+  return {
+    from_ms: query.from ?? (Number.isFinite(first) ? first * HOUR_MS : 0),
+    to_ms: query.to ?? (Number.isFinite(last) ? (last + 1) * HOUR_MS : 0),
+  };
+}

@@ -1,0 +1,73 @@
+import type { Bus, Store } from '../core/ports.ts';
+import type { DeliveryItem } from '../server/shapes/telemetry.ts';
+
+/** What a sender of this process says it lost, by its declared policy. */
+export type DeclaredLoss = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly reasons: Readonly<Record<string, number>>;
+};
+
+/**
+ * The account of every (source, epoch), in records: emitted = stored + in_flight + declared loss. `emitted` comes from
+ * the frames' own headers, `stored` from counting rows, so a row that vanished shows as a difference.
+ */
+export async function deliveryAccount(
+  doors: { readonly store: Store; readonly bus: Bus },
+  losses: readonly DeclaredLoss[],
+  signal: AbortSignal,
+): Promise<DeliveryItem[]> {
+  const before = doors.bus.backlog();
+  const stored = await doors.store.account(signal);
+  const items = new Map<string, DeliveryItem>();
+  for (const row of stored) {
+    items.set(`${row.source}\n${row.epoch}`, {
+      source: row.source,
+      epoch: String(row.epoch),
+      emitted: row.frame_rows - row.duplicates_absorbed,
+      stored: row.stored,
+      in_flight: 0,
+      declared_loss: {},
+      duplicates_absorbed: row.duplicates_absorbed,
+      sequence_min: row.sequence_min,
+      sequence_max: row.sequence_max,
+      sequences_missing: Math.max(0, row.sequence_max - row.sequence_min + 1 - row.sequences),
+    });
+  }
+  const waiting = new Map(doors.bus.backlog().in_flight.map((row) => [`${row.source}\n${row.epoch}`, row]));
+  for (const { source, epoch } of before.in_flight) {
+    const row = waiting.get(`${source}\n${epoch}`);
+    if (row === undefined) continue; // stored between the two looks
+    const item = itemOf(items, source, epoch);
+    item.emitted += row.records;
+    item.in_flight += row.records;
+  }
+  for (const { source, epoch, reasons } of losses) {
+    const lost = Object.values(reasons).reduce((sum, count) => sum + count, 0);
+    if (lost === 0) continue;
+    const item = itemOf(items, source, epoch);
+    item.emitted += lost;
+    item.declared_loss = { ...item.declared_loss, ...reasons };
+  }
+  return [...items.values()].sort((a, b) => (a.source < b.source ? -1 : 1));
+}
+
+function itemOf(items: Map<string, DeliveryItem>, source: string, epoch: number): DeliveryItem {
+  const key = `${source}\n${epoch}`;
+  const known = items.get(key);
+  if (known !== undefined) return known;
+  const fresh: DeliveryItem = {
+    source,
+    epoch: String(epoch),
+    emitted: 0,
+    stored: 0,
+    in_flight: 0,
+    declared_loss: {},
+    duplicates_absorbed: 0,
+    sequence_min: null,
+    sequence_max: null,
+    sequences_missing: 0,
+  };
+  items.set(key, fresh);
+  return fresh;
+}
