@@ -2,7 +2,8 @@ import { EXIT, LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { readInfinibandTree } from '../files/infiniband-tree.ts';
 import { readBytes } from '../files/input.ts';
-import { observedAt, TEXT_DECODERS } from '../formats/decode-source.ts';
+import { parseXml } from '../files/xml-document.ts';
+import { observedAt, textDecoders } from '../formats/decode-source.ts';
 import type { DecodeResult, DecodeWarningCode } from '../formats/decode-result.ts';
 import { decodeInfiniband } from '../formats/infiniband.ts';
 import { sourceText } from '../formats/source-text.ts';
@@ -11,6 +12,7 @@ import { defineCommand, nearest, type Terminal, usage } from './command.ts';
 /** Bytes of one source after unpacking: an Inspector dump of a million collectives is 200 to 500 MB, a scrape 20 MB. */
 const SOURCE_BYTES_MAX = 256 * 1_048_576;
 
+const TEXT_DECODERS = textDecoders(parseXml);
 const SOURCES = [...TEXT_DECODERS.keys(), 'infiniband'];
 
 /** What `--strict` does not forgive: something in the source was not understood. */

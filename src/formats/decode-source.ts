@@ -9,22 +9,25 @@ import { decodeNvidiaSmiDmon, decodeNvidiaSmiPmon } from './nvidia-smi-monitor.t
 import { decodeNvidiaSmiXml } from './nvidia-smi-xml.ts';
 import { decodePrometheus } from './prometheus.ts';
 import { decodeTriton } from './triton.ts';
+import type { XmlRead } from './xml-node.ts';
 
 /** Decoders of sources that are one text, by the word of `--source` (contract: cli.md "leeway decode"). */
-export const TEXT_DECODERS: ReadonlyMap<string, (text: string) => DecodeResult> = new Map([
-  ['nvidia-smi-xml', decodeNvidiaSmiXml],
-  ['nvidia-smi-csv', decodeNvidiaSmiCsv],
-  ['nvidia-smi-pmon', decodeNvidiaSmiPmon],
-  ['nvidia-smi-dmon', decodeNvidiaSmiDmon],
-  ['nvidia-smi-nvlink', decodeNvidiaSmiNvlink],
-  ['nvidia-smi-topo', decodeNvidiaSmiTopo],
-  ['nvidia-smi-list', decodeNvidiaSmiList],
-  ['dcgm', decodeDcgm],
-  ['triton', decodeTriton],
-  ['prometheus', decodePrometheus],
-  ['ncclras', decodeNcclRas],
-  ['nccl-inspector', decodeNcclInspector],
-]);
+export function textDecoders(readXml: XmlRead): ReadonlyMap<string, (text: string) => DecodeResult> {
+  return new Map([
+    ['nvidia-smi-xml', (text) => decodeNvidiaSmiXml(text, readXml)],
+    ['nvidia-smi-csv', decodeNvidiaSmiCsv],
+    ['nvidia-smi-pmon', decodeNvidiaSmiPmon],
+    ['nvidia-smi-dmon', decodeNvidiaSmiDmon],
+    ['nvidia-smi-nvlink', decodeNvidiaSmiNvlink],
+    ['nvidia-smi-topo', decodeNvidiaSmiTopo],
+    ['nvidia-smi-list', decodeNvidiaSmiList],
+    ['dcgm', decodeDcgm],
+    ['triton', decodeTriton],
+    ['prometheus', decodePrometheus],
+    ['ncclras', decodeNcclRas],
+    ['nccl-inspector', decodeNcclInspector],
+  ]);
+}
 
 /** A value older than this against the time of reading is stale: Prometheus's look-back of five minutes. */
 export const STALE_AFTER_MS = 300_000;

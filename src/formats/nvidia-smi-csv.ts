@@ -22,8 +22,19 @@ export function headerColumns(line: string): readonly Column[] | null {
     const match = /^([^[\]]*)\[([^[\]]{1,16})\]$/.exec(name.trim());
     return { field: canonicalField(match?.[1] ?? name), unit: match?.[2]?.trim() ?? null };
   });
-  const known = columns.some(({ field }) => fieldRule(field) !== null || isTextField(field));
-  return known ? columns : null;
+  return columns.some(isKnown) ? columns : null;
+}
+
+function isKnown({ field }: Column): boolean {
+  return fieldRule(field) !== null || isTextField(field);
+}
+
+/** The columns of a header that stands between rows (files put together, a loop started anew); null for a row. */
+function nextHeader(line: string): readonly Column[] | null {
+  const first = canonicalField(line.slice(0, Math.max(0, line.indexOf(','))).replace(/ \[.*/, ''));
+  if (!isKnown({ field: first, unit: null })) return null;
+  const columns = headerColumns(line);
+  return columns !== null && columns.filter(isKnown).length * 2 > columns.length ? columns : null;
 }
 
 /** The cells of a row, or null when their number is not that of the columns: nvidia-smi quotes nothing. */
@@ -53,33 +64,39 @@ export function decodeNvidiaSmiCsv(text: string): DecodeResult {
 type Inventory = { readonly listed: readonly ListedGpu[]; readonly seen: Set<string> };
 
 function decodeTable(decoding: Decoding, section: Section, inventory: Inventory): boolean {
-  const state = stateOf(section);
+  const context = { ...inventory, state: stateOf(section), readings: new Map<string, number>() };
   let table: { columns: readonly Column[]; processes: ProcessTable | null } | null = null;
   let understood = false;
   for (const line of linesOf(section.body)) {
     if (line.trim() === '') continue;
-    if (table === null) {
-      const columns = headerColumns(line);
-      if (columns !== null) table = { columns, processes: processTable(columns) };
-      else if (!isErrorLine(decoding, line, state)) decoding.warn('LW-DECODE-LINE', quoted(line));
-      else understood = true;
-      understood ||= table !== null;
-    } else if (table.processes !== null) decodeProcessRow(decoding, table.processes, line, state);
-    else if (!isErrorLine(decoding, line, state)) decodeGpuRow(decoding, table.columns, line, { state, ...inventory });
+    const header: readonly Column[] | null = table === null ? headerColumns(line) : nextHeader(line);
+    if (header !== null) table = { columns: header, processes: processTable(header) };
+    else if (table?.processes != null) decodeProcessRow(decoding, table.processes, line, context.state);
+    else if (isErrorLine(decoding, line, context.state)) understood = true;
+    else if (table !== null) decodeGpuRow(decoding, table.columns, line, context);
+    else decoding.warn('LW-DECODE-LINE', quoted(line));
+    understood ||= table !== null;
   }
   return understood;
 }
 
-function decodeGpuRow(
-  decoding: Decoding,
-  columns: readonly Column[],
-  line: string,
-  context: Inventory & { readonly state: Attributes },
-): void {
+type Context = Inventory & { readonly state: Attributes; readonly readings: Map<string, number> };
+
+/** Attributes that tell rows apart: `row` where no field names the GPU, `reading` from its second row on (`-l 1`). */
+function placeOf(device: Attributes, readings: Map<string, number>): Attributes {
+  const key = JSON.stringify(device);
+  const count = readings.get(key) ?? 0;
+  readings.set(key, count + 1);
+  if (Object.keys(device).length === 0) return { row: String(count) };
+  return count === 0 ? {} : { reading: String(count) };
+}
+
+function decodeGpuRow(decoding: Decoding, columns: readonly Column[], line: string, context: Context): void {
   const cells = rowCells(line, columns.length);
   if (cells === null) return rejectRow(decoding, columns, line, context.state);
   const row = new Map(columns.map(({ field }, index) => [field, cells[index] ?? '']));
-  const device = { ...deviceOf(row), ...context.state };
+  const owner = deviceOf(row);
+  const device = { ...owner, ...placeOf(owner, context.readings), ...context.state };
   const mig = row.get('mig.mode.current')?.toLowerCase() === 'enabled';
   for (const [index, { field, unit }] of columns.entries()) {
     if (IDENTITY_FIELDS.has(field) && absentReason(cells[index] ?? '') === null) continue;

@@ -79,7 +79,7 @@ function decodeMatrix(decoding: Decoding, section: Section): boolean {
     const line = withoutEscapes(raw);
     if (/^\s*(Legend|NIC Legend):/.test(line)) break;
     if (line.trim() === '') continue;
-    const cells = line.split('\t', DEVICES_MAX + 8).map((cell) => cell.trim());
+    const cells = matrixCells(line);
     if (peers === null && cells.some((cell) => DEVICE.test(cell))) {
       const names = cells.slice(1).filter((cell) => cell !== '');
       peers = names.filter((cell) => DEVICE.test(cell));
@@ -90,6 +90,13 @@ function decodeMatrix(decoding: Decoding, section: Section): boolean {
     else decoding.warn('LW-DECODE-LINE', quoted(line));
   }
   return understood;
+}
+
+/** Cells between tabs; where a terminal or a document turned them into blanks, between two or more of these. */
+function matrixCells(line: string): readonly string[] {
+  if (line.includes('\t')) return line.split('\t', DEVICES_MAX + 8).map((cell) => cell.trim());
+  const words = line.trim().split(/ {2,}/, DEVICES_MAX + 8);
+  return line.startsWith(' ') ? ['', ...words] : words;
 }
 
 function decodeMatrixRow(

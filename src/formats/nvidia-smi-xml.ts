@@ -2,9 +2,7 @@ import { type Attributes, Decoding, type DecodeResult, type MigDevice, notDecoda
 import { decodeCell } from './nvidia-smi-fields.ts';
 import { FIELD_BY_TAG, LIST_TAGS, TEXT_TAGS, UNKNOWN_LISTED_MAX } from './nvidia-smi-tags.ts';
 import { absentReason, readQuantity } from './quantity.ts';
-import { parseXml, plainText, type XmlNode } from './xml-document.ts';
-
-type Element = { readonly [tag: string]: XmlNode };
+import { plainText, type XmlElement as Element, type XmlNode, type XmlRead } from './xml-node.ts';
 
 /** GPUs of one document: a host holds 16. */
 const GPUS_MAX = 256;
@@ -16,8 +14,8 @@ const LIST_MAX = 10_000;
  * later one is read as far as it is known. Parent utilisation under MIG is absent (`mig_unsupported`).
  * Throws LW-INPUT when the document is malformed, cut off or not of nvidia-smi.
  */
-export function decodeNvidiaSmiXml(text: string): DecodeResult {
-  const log = element(parseXml(text, ['supported_clocks'])['nvidia_smi_log']);
+export function decodeNvidiaSmiXml(text: string, readXml: XmlRead): DecodeResult {
+  const log = element(readXml(text, ['supported_clocks'])['nvidia_smi_log']);
   if (log === null) throw notDecodable('no element nvidia_smi_log', 'the output of nvidia-smi -q -x');
   const decoding = new Decoding();
   const dtd = /nvsmi_device_v(\d{1,3})\.dtd/.exec(text.slice(0, 1_000))?.[1];

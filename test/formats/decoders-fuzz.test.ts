@@ -3,9 +3,12 @@ import { describe, expect, test } from 'vitest';
 import { CATALOG } from '../../src/core/catalog.ts';
 import { LeewayError } from '../../src/core/errors.ts';
 import { ABSENT_REASONS, QUALITIES } from '../../src/core/quality.ts';
-import { TEXT_DECODERS } from '../../src/formats/decode-source.ts';
+import { parseXml } from '../../src/files/xml-document.ts';
+import { textDecoders } from '../../src/formats/decode-source.ts';
 import { DECODE_WARNINGS, type DecodeResult } from '../../src/formats/decode-result.ts';
 import { corpusText, describeCorpus } from './corpus.ts';
+
+const TEXT_DECODERS = textDecoders(parseXml);
 
 /** Result of a decoder, or null when it refused; anything else that is thrown fails the test. */
 function attempt(decode: (text: string) => DecodeResult, text: string): DecodeResult | null {

@@ -139,6 +139,25 @@ describe('decodeNvidiaSmiCsv', () => {
     expect(result.inventory.map((item) => item['index'])).toEqual([0, 1]);
   });
 
+  test('rows of a loop and headers between them are read, later readings of one GPU numbered', () => {
+    const result = decodeNvidiaSmiCsv('index, pstate\n0, P0\n1, P1\n0, P2\nindex, memory.used [MiB]\n0, 3 MiB\n');
+    expect(samplesOf(result, 'hw.gpu.pstate').map(({ attributes, value }) => [attributes, value])).toEqual([
+      [{ gpu: '0' }, 0],
+      [{ gpu: '1' }, 1],
+      [{ gpu: '0', reading: '1' }, 2],
+    ]);
+    expect(valuesOf(result, 'hw.gpu.memory.usage', { gpu: '0', reading: '2' })).toEqual([3 * 1_048_576]);
+    expect([result.absent, result.warnings]).toEqual([[], []]);
+  });
+
+  test('without a field that names the GPU, rows are told apart by their order', () => {
+    const result = decodeNvidiaSmiCsv('pstate\nP0\nP8\n');
+    expect(result.samples.map(({ attributes, value }) => [attributes, value])).toEqual([
+      [{ row: '0' }, 0],
+      [{ row: '1' }, 8],
+    ]);
+  });
+
   test('an error text instead of values is a warning, and a lost GPU is absent by its address', () => {
     const result = decodeNvidiaSmiCsv('Unable to determine the device handle for GPU0: 0000:65:00.0: GPU is lost.\n');
     expect(warningCodes(result)).toEqual(['LW-DECODE-SOURCE-ERROR']);

@@ -76,6 +76,14 @@ describe('decodeNvidiaSmiTopo', () => {
     expect(warningCodes(result)).toEqual(['LW-DECODE-COLUMNS']);
   });
 
+  test('a matrix copied from a terminal, blanks for tabs, is read the same', () => {
+    const result = decodeNvidiaSmiTopo(
+      '        GPU0    GPU1    CPU Affinity    NUMA Affinity\nGPU0     X      NV12    0-31            0\nGPU1    NV12     X      32-63           1\n',
+    );
+    expect(valuesOf(result, 'hw.gpu.interconnect.links')).toEqual([12, 12]);
+    expect(result.inventory).toMatchObject([{ cpu_affinity: '0-31' }, { cpu_affinity: '32-63', numa_affinity: '1' }]);
+  });
+
   test('no matrix is refused', () => {
     expect(() => decodeNvidiaSmiTopo('Legend:\n')).toThrow(REFUSED);
   });

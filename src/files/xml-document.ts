@@ -1,13 +1,11 @@
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
-import { notDecodable } from './decode-result.ts';
+import { notDecodable } from '../formats/decode-result.ts';
+import type { XmlElement } from '../formats/xml-node.ts';
 
 /** Characters of a document: a GPU prints up to 125,000, a host holds at most 16, times eight for what is to come. */
 export const XML_CHARACTERS_MAX = 16 * 1_048_576;
 /** Elements inside elements: nvidia-smi nests 6 deep. */
 const XML_DEPTH_MAX = 32;
-
-/** An element: its text and children by tag, or a list where a tag repeats. Attributes carry the prefix `@_`. */
-export type XmlNode = string | readonly XmlNode[] | { readonly [tag: string]: XmlNode };
 
 /**
  * A well-formed XML document as plain values, nothing converted. Entities are never expanded beyond the five of XML
@@ -15,7 +13,7 @@ export type XmlNode = string | readonly XmlNode[] | { readonly [tag: string]: Xm
  * `without` = elements cut out unread (each to its first closing tag).
  * Throws LW-INPUT: too large, declares entities, nested too deep, not well-formed.
  */
-export function parseXml(text: string, without: readonly string[] = []): { readonly [tag: string]: XmlNode } {
+export function parseXml(text: string, without: readonly string[] = []): XmlElement {
   if (text.length > XML_CHARACTERS_MAX)
     throw notDecodable(`${text.length} characters of XML`, `at most ${XML_CHARACTERS_MAX}`);
   if (/<!ENTITY/i.test(text)) throw notDecodable('the XML declares entities', 'none');
@@ -32,7 +30,7 @@ function validity(text: string): string | null {
   return result === true ? null : `${result.err.code} in line ${result.err.line}`;
 }
 
-function parsed(text: string): { readonly [tag: string]: XmlNode } {
+function parsed(text: string): XmlElement {
   const parser = new XMLParser({
     ignoreAttributes: false,
     parseTagValue: false,
@@ -44,16 +42,10 @@ function parsed(text: string): { readonly [tag: string]: XmlNode } {
   });
   try {
     const document: unknown = parser.parse(text);
-    return document as { readonly [tag: string]: XmlNode }; // parse door: every value is set to stay a string above
+    return document as XmlElement; // parse door: every value is set to stay a string above
   } catch {
     throw notDecodable('the XML cannot be parsed', 'a well-formed document'); // the parser's own errors quote the input
   }
-}
-
-/** The five entities of XML 1.0 section 4.6, once: `&amp;lt;` is the text `&lt;`. */
-export function plainText(text: string): string {
-  const entities: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" };
-  return text.replace(/&(lt|gt|amp|quot|apos);/g, (_, name: string) => entities[name] ?? '');
 }
 
 function withoutElement(text: string, tag: string): string {
