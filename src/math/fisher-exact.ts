@@ -15,14 +15,14 @@ export type Proportions = {
 export function fisherGreater(table: Proportions): number {
   const hits = table.hits_x + table.hits_y;
   const last = Math.min(hits, table.n_y);
-  return tail(table.hits_y, last, hits, table.n_x, table.n_y);
+  return tail(table, last);
 }
 
 /** P(hits of y <= observed): one-sided exact p-value that y's share is smaller. */
 export function fisherLess(table: Proportions): number {
   const hits = table.hits_x + table.hits_y;
   const first = Math.max(0, hits - table.n_x);
-  return tail(table.hits_y, first, hits, table.n_x, table.n_y);
+  return tail(table, first);
 }
 
 /** Twice the smaller one-sided p-value, at most 1: valid for either direction. */
@@ -30,8 +30,9 @@ export function fisherTwoSided(table: Proportions): number {
   return Math.min(1, 2 * Math.min(fisherGreater(table), fisherLess(table)));
 }
 
-/** Sum of the hypergeometric probabilities from `from` towards `to`, from one logarithm and ratios. */
-function tail(from: number, to: number, hits: number, n_x: number, n_y: number): number {
+/** Sum of the hypergeometric probabilities from the observed hits towards `to`, from one logarithm and ratios. */
+function tail({ hits_x, n_x, hits_y: from, n_y }: Proportions, to: number): number {
+  const hits = hits_x + from;
   const step = to >= from ? 1 : -1;
   const first = logChoose(n_y, from) + logChoose(n_x, hits - from) - logChoose(n_x + n_y, hits);
   let term = 1;
