@@ -13,8 +13,13 @@ export type LeewayTarget = {
   readonly token: string | null;
 };
 
-/** One batch of NDJSON lines. (source, epoch, sequence) names it for ever. */
-export type EventBatch = { readonly body: Buffer; readonly epoch: number; readonly sequence: number };
+/** One batch of `records` NDJSON lines. (source, epoch, sequence) names it for ever. */
+export type EventBatch = {
+  readonly body: Buffer;
+  readonly records: number;
+  readonly epoch: number;
+  readonly sequence: number;
+};
 
 /** What the receiver said of a batch that it took. */
 export type Receipt = { readonly rejected: number };
@@ -47,7 +52,7 @@ function openHttp(target: LeewayTarget): EventTransport {
           `${target.base_url}/v1/events`,
           { method: 'POST', agent, headers: headersOf(target, batch), signal },
           (incoming) => {
-            readBody(incoming, ANSWER_BYTES_MAX).then((body) => resolve(outcomeOf(incoming, body)), failed);
+            readBody(incoming, ANSWER_BYTES_MAX).then((body) => resolve(outcomeOf(incoming, body, batch)), failed);
           },
         );
         outgoing.once('error', failed);
@@ -69,24 +74,24 @@ function headersOf({ source, token }: LeewayTarget, { body, epoch, sequence }: E
   };
 }
 
-function outcomeOf(incoming: IncomingMessage, body: Buffer): Outcome<Receipt> {
+function outcomeOf(incoming: IncomingMessage, body: Buffer, batch: EventBatch): Outcome<Receipt> {
   const status = incoming.statusCode ?? 0;
   const text = body.toString('utf8');
-  if (status === 200) return ok({ rejected: rejectedIn(text) });
+  if (status === 200) return ok({ rejected: batch.records - acceptedIn(text, batch.records) });
   const reason = `status ${status} ${text.slice(0, 200)}`;
   if (FINAL_STATUS.includes(status)) return reject('LW-DELIVERY', reason);
   const after_s = Number(incoming.headers['retry-after']);
   return retry('LW-DELIVERY', reason, Number.isFinite(after_s) ? after_s * 1_000 : null);
 }
 
-/** Length of `rejected` in the answer; an answer that is no JSON says nothing of rejections. */
-function rejectedIn(text: string): number {
+/** `accepted` of the answer, at most `records`; an answer that does not say has accepted all. */
+function acceptedIn(text: string, records: number): number {
   try {
     const answer: unknown = JSON.parse(text);
-    if (typeof answer !== 'object' || answer === null || !('rejected' in answer)) return 0;
-    return Array.isArray(answer.rejected) ? answer.rejected.length : 0;
+    const accepted = typeof answer === 'object' && answer !== null && 'accepted' in answer ? answer.accepted : records;
+    return typeof accepted === 'number' ? Math.max(0, Math.min(accepted, records)) : records;
   } catch {
-    return 0; // acknowledged by its status; the body only adds counts
+    return records; // acknowledged by its status; the body only adds counts
   }
 }
 

@@ -147,7 +147,7 @@ class BufferedSender implements Sender {
   async #deliver(batch: readonly string[]): Promise<void> {
     const body = Buffer.from(`${batch.join('\n')}\n`);
     for (let attempt = 1; ; attempt++) {
-      const named = { body, epoch: this.#epoch, sequence: this.#sequence };
+      const named = { body, records: batch.length, epoch: this.#epoch, sequence: this.#sequence };
       const outcome = await this.#transport.deliver(named, this.#abandon.signal);
       if (outcome.kind === 'ok') return this.#acknowledged(batch.length, outcome.value);
       this.#last_error = `${outcome.code}: ${outcome.reason}`;
