@@ -19,14 +19,14 @@ function rowsByKey(ledger: Ledger): Map<string, bigint> {
     const id = [row.asset, row.hour, row.category, tieKey(row), row.correction ? 'correction' : ''].join(' | ');
     rows.set(id, (rows.get(id) ?? 0n) + row.nano_usd);
   }
-  return new Map([...rows].filter(([, amount]) => amount !== 0n).sort());
+  return new Map([...rows].filter(([, amount]) => amount !== 0n));
 }
 
 test('Every row of random ledgers equals a slow second reading of the contract, to the nano-dollar', () => {
   fc.assert(
     fc.property(SEEDS, (seed) => {
       const records = randomRecords(seed);
-      expect(rowsByKey(ledgerOf(records))).toEqual(new Map([...oracleRows(records)].sort()));
+      expect(rowsByKey(ledgerOf(records))).toEqual(oracleRows(records));
     }),
     RUNS,
   );

@@ -86,8 +86,8 @@ function fits(asset: Any, here: Any[]): boolean {
     if (new Set(on.map((c) => c['mode'])).size > 1) return false;
     if (on[0]?.['mode'] === 'whole' && on.length > 1) return false;
     if (on[0]?.['mode'] === 'mig') {
-      const slices = on.map((c) => MIG[c['mig_profile']] ?? [0n, 0n]);
-      return slices.reduce((s, [g]) => s + g, 0n) <= 7n && slices.reduce((s, [, m]) => s + m, 0n) <= 8n;
+      const slices = on.map((c): [bigint, bigint] => MIG[c['mig_profile']] ?? [0n, 0n]);
+      return slices.reduce((s, slice) => s + slice[0], 0n) <= 7n && slices.reduce((s, slice) => s + slice[1], 0n) <= 8n;
     }
     if (on[0]?.['mode'] === 'time_slice')
       return !less(

@@ -50,7 +50,7 @@ test('Every record is accepted whole and refused when any one required field is 
     const optional = new Set(['type', 'gpu_model', ...(record['type'] === 'storage' ? ['tenant'] : [])]);
     for (const name of Object.keys(record))
       if (!optional.has(name))
-        expect(codesOf(without(record, name)), `${record['type']} without ${name}`).toEqual(['FIELD']);
+        expect(codesOf(without(record, name)), `${String(record['type'])} without ${name}`).toEqual(['FIELD']);
   }
 });
 
