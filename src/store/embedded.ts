@@ -4,6 +4,7 @@ import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
 import type { Delivery, QueryParameters, Store, StoredAccount } from '../core/ports.ts';
 import { RECORD_TYPES } from '../core/records.ts';
+import { AccountReader } from './account.ts';
 import { lockDataDir } from './data-dir-lock.ts';
 import { EmbeddedEngine, EngineError, type StoreEvent } from './embedded-engine.ts';
 import {
@@ -12,8 +13,6 @@ import {
   FRAMES,
   freshRows,
   insertSegment,
-  LEDGER_ACCOUNT,
-  storedRows,
   tableName,
   typedColumns,
 } from './schema.ts';
@@ -73,11 +72,11 @@ const TIMEOUT_CODES: ReadonlySet<number> = new Set([159, 160]);
 
 type FreshRow = { lineage: string; found: string; fresh: string };
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
-type LedgerRow = Record<keyof Omit<StoredAccount, 'stored'>, string>;
 
 class EmbeddedStore implements Store {
   readonly #engine: EmbeddedEngine;
   readonly #clock: Clock;
+  readonly #account = new AccountReader();
   #resources: AsyncDisposable | null = null;
   #inserting: Promise<unknown> = Promise.resolve();
 
@@ -125,11 +124,11 @@ class EmbeddedStore implements Store {
         return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${file}`);
       const fresh = new Map(read.map((row) => [row.lineage, Number(row.fresh)]));
       await this.#engine.command(insertSegment(table, file));
-      const stored_at = this.#clock.now_ms() / 1000;
+      const stored_at = new Date(this.#clock.now_ms()).toISOString().slice(0, 23).replace('T', ' ');
       const ledger = frames.map((frame) => {
         const lineage = String(frame.lineage);
         const duplicates = frame.rows - (fresh.get(lineage) ?? 0);
-        return { ...frame, lineage, duplicates, stored_at: stored_at.toFixed(3) };
+        return { ...frame, lineage, duplicates, stored_at };
       });
       await this.#engine.insertRows(FRAMES, ledger);
       return ok(undefined);
@@ -152,32 +151,8 @@ class EmbeddedStore implements Store {
     }
   }
 
-  async account(signal: AbortSignal): Promise<StoredAccount[]> {
-    const tables = await this.query<{ name: string }>(
-      "SELECT name FROM system.tables WHERE database = 'leeway' AND total_rows > 0 AND name != 'frames'",
-      {},
-      signal,
-    );
-    const held = RECORD_TYPES.filter((type) => tables.some((table) => table.name === type));
-    const stored = new Map<string, number>();
-    if (held.length > 0) {
-      const sql = held.map(storedRows).join('\nUNION ALL\n');
-      for (const row of await this.query<{ source: string; epoch: string; stored: string }>(sql, {}, signal)) {
-        const name = `${row.epoch} ${row.source}`;
-        stored.set(name, (stored.get(name) ?? 0) + Number(row.stored));
-      }
-    }
-    const ledger = await this.query<LedgerRow>(LEDGER_ACCOUNT, {}, signal);
-    return ledger.map((row) => ({
-      source: row.source,
-      epoch: Number(row.epoch),
-      frame_rows: Number(row.frame_rows),
-      duplicates_absorbed: Number(row.duplicates_absorbed),
-      stored: stored.get(`${row.epoch} ${row.source}`) ?? 0,
-      sequence_min: Number(row.sequence_min),
-      sequence_max: Number(row.sequence_max),
-      sequences: Number(row.sequences),
-    }));
+  account(signal: AbortSignal): Promise<StoredAccount[]> {
+    return this.#account.read((sql) => this.query(sql, {}, signal));
   }
 
   async sequences(signal: AbortSignal): Promise<{ source: string; epoch: number; from: number; to: number }[]> {

@@ -122,12 +122,22 @@ export const LEDGER_ACCOUNT = `SELECT source, epoch, sum(rows) AS frame_rows, su
   min(sequence) AS sequence_min, max(sequence) AS sequence_max, uniqExact(sequence) AS sequences
 FROM ${tableName('frames')} FINAL GROUP BY source, epoch`;
 
-/** Rows that one table holds, by source and epoch, counted from the rows. */
-export function storedRows(type: RecordType): string {
-  return `SELECT source, epoch, sum(held) AS stored FROM (
-  SELECT bitNot(precedence) AS lineage, count() AS held FROM ${tableName(type)} FINAL GROUP BY precedence
-) AS counted INNER JOIN (SELECT lineage, source, epoch FROM ${tableName('frames')} FINAL) AS frame USING (lineage)
-GROUP BY source, epoch`;
+/** Active parts by table and month: equal lists of parts hold equal rows. */
+export const PART_LISTS = `SELECT table, partition_id AS partition, arrayStringConcat(arraySort(groupArray(name)), ' ') AS parts
+FROM system.parts WHERE database = '${DATABASE}' AND active AND rows > 0 AND table != 'frames'
+GROUP BY table, partition_id`;
+
+/** Rows that partitions hold, by source and epoch, counted from the rows; `known` 0 where the ledger lacks their frame. */
+export function storedRows(partitions: readonly { table: RecordType; partition: string }[]): string {
+  const counted = partitions.map(
+    ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
+  bitNot(precedence) AS lineage, count() AS held
+FROM ${tableName(table)} FINAL WHERE _partition_id = ${literal(partition)} GROUP BY precedence`,
+  );
+  return `SELECT \`table\`, partition, source, epoch, known, sum(held) AS stored FROM (
+${counted.join('\nUNION ALL\n')}
+) AS counted ANY LEFT JOIN (SELECT lineage, source, epoch, 1 AS known FROM ${tableName('frames')}) AS frame USING (lineage)
+GROUP BY \`table\`, partition, source, epoch, known`;
 }
 
 /** Batches of which every part is in the ledger, as ranges of consecutive sequences. */

@@ -230,6 +230,11 @@ test('segments close by age for an idle consumer and grow behind a busy one', as
     await clock.advance(400);
   }
   busy.resolve();
+  // busy for 1,200 ms, it rests for four times that, at most for 2,000
+  while (bus.backlog().in_flight[0]?.records !== 6) await new Promise((resolve) => setImmediate(resolve));
+  await clock.advance(1_999);
+  expect(rows).toEqual([2]);
+  await clock.advance(1);
   await consuming;
   expect(rows).toEqual([2, 6]);
 });
