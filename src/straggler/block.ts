@@ -120,7 +120,8 @@ function cohortCells(stage: number, cohort: readonly Member[]): Cell[] {
   const works = cohort.map((member) => median(member.rows.map(work)) ?? 0);
   const data = cohort.map((member) => mean(member.rows.map((row) => row.data_ms)) ?? 0);
   const step_ms = median(cohort.map((member) => median(member.rows.map((row) => row.duration_ms)) ?? 0)) ?? 0;
-  const peer_work_ms = quantile(works, 0.25) ?? 0;
+  // of two ranks the quartile would lie between them and hide a third of the excess: the faster one is the reference
+  const peer_work_ms = (works.length === 2 ? Math.min(...works) : quantile(works, 0.25)) ?? 0;
   const peer_data_ms = median(data) ?? 0;
   const alone = cohort.length < 2;
   return cohort.map((member, index) => ({

@@ -216,20 +216,45 @@ function attemptOf(engine: Engine, job: JobState, row: StepRow): AttemptState | 
   const current = job.attempt;
   if (current !== null && row.attempt === current.attempt) return current;
   if (current !== null && row.attempt < current.attempt) return null;
-  if (current !== null) {
-    closeAll(engine, job, current);
-    const at = { ms: row.at_ms, step: row.step };
-    for (const incident of job.incidents.values())
-      if (incident.cleared_at_ms === null && incident.kind !== 'hang') clearIncident(job, incident, at, engine.changes);
-    progressed(hangContext(engine, job, row.at_ms), job.progress.step + 1, row.at_ms);
-    job.progress.step = -1;
-    job.progress.beats.clear();
-  }
   const next = newAttempt(row.attempt, row.step);
   next.closed_through = Math.floor(row.step / engine.options.block_steps) - 1;
+  if (current !== null) restart(engine, job, { from: current, to: next }, row);
   job.attempt = next;
   job.attempts.push(row.attempt);
   return next;
+}
+
+/**
+ * A job starts again. What was learned of a rank goes on where it runs on the same GPU as before, open incidents with
+ * it; the others are cleared, as are those of the job as a whole.
+ */
+function restart(
+  engine: Engine,
+  job: JobState,
+  attempts: { from: AttemptState; to: AttemptState },
+  row: StepRow,
+): void {
+  const { from, to } = attempts;
+  closeAll(engine, job, from);
+  const before = topologyAt(job.topologies, from.attempt, row.at_ms);
+  const after = topologyAt(job.topologies, to.attempt, row.at_ms);
+  const stays = (rank: number): boolean => {
+    const old = before?.places.get(rank);
+    const now = after?.places.get(rank);
+    return old !== undefined && now !== undefined && old.node === now.node && old.gpu === now.gpu && old.pp === now.pp;
+  };
+  const kept = new Set<string>();
+  for (const incident of job.incidents.values()) {
+    if (incident.cleared_at_ms !== null || incident.kind === 'hang') continue;
+    if (incident.ranks.length > 0 && incident.ranks.every(stays)) kept.add(incident.key);
+    else clearIncident(job, incident, { ms: row.at_ms, step: row.step }, engine.changes);
+  }
+  for (const family of ['compute', 'input'] as const)
+    for (const [rank, track] of from[family])
+      if (stays(rank) && (track.incident === null || kept.has(track.incident))) to[family].set(rank, track);
+  progressed(hangContext(engine, job, row.at_ms), job.progress.step + 1, row.at_ms);
+  job.progress.step = -1;
+  job.progress.beats.clear();
 }
 
 /** Closes the oldest block when every rank is past it, or the first rank has been past it for SKEW_MS_MAX. */

@@ -224,6 +224,53 @@ describe('recovery', () => {
     expect(report.incidents[0]?.evidence['reopened_count']).toBe(1);
   });
 
+  /** The records with everything from `step` on in attempt 1, 20 steps back, on `nodes`. */
+  function restarted(simulation: Simulation, step: number, nodes: (node: string) => string): LeewayRecord[] {
+    let at_ms = 0;
+    const records = simulation.records.map((record): LeewayRecord => {
+      if (record.type !== 'step' || record.step < step) return record;
+      at_ms = at_ms === 0 ? record.at_ms - 1_000 : at_ms;
+      return { ...record, attempt: 1, step: record.step - 20 };
+    });
+    const [job] = simulation.records;
+    if (job?.type !== 'job') return expect.fail('the first record is the job');
+    return [
+      ...records,
+      { ...job, attempt: 1, at_ms, ranks: job.ranks.map((rank) => ({ ...rank, node: nodes(rank.node) })) },
+    ];
+  }
+
+  test('a restart on the same GPUs keeps the incident of a rank that stays slow', () => {
+    const simulation = simulate({
+      seed: 6,
+      dp: 8,
+      pp: 2,
+      steps: 600,
+      faults: [{ kind: 'gpu_slow', rank: 5, ratio: 0.2, from: 200 }],
+    });
+    const report = analyse(restarted(simulation, 400, (node) => node));
+    expect(names(report)).toEqual(['slow_rank rank 5 unknown']);
+    expect(report.incidents[0]?.cleared_at_ms).toBeNull();
+    expect(report.jobs[0]?.attempts).toBe(2);
+  });
+
+  test('a restart on other nodes clears it, and a healthy one raises nothing', () => {
+    const faults: readonly Fault[] = [{ kind: 'gpu_slow', rank: 5, ratio: 0.2, from: 200, to: 400 }];
+    const report = analyse(
+      restarted(simulate({ seed: 6, dp: 8, pp: 2, steps: 600, faults }), 400, (node) => `${node}-new`),
+    );
+    expect(names(report)).toEqual(['slow_rank rank 5 unknown']);
+    expect(report.incidents[0]?.cleared_step).toBe(380);
+    const healthy = simulate({ seed: 6, dp: 8, pp: 2, steps: 600, faults: [] });
+    expect(analyse(restarted(healthy, 300, (node) => `${node}-new`)).incidents).toEqual([]);
+  });
+
+  test('of two ranks the slower one is named with its true slowdown', () => {
+    const { report } = run({ dp: 2, pp: 1, faults: [{ kind: 'gpu_slow', rank: 1, ratio: 0.3, from: 250 }] });
+    expect(names(report)).toEqual(['slow_rank rank 1 unknown']);
+    expect(report.incidents[0]?.slowdown_ratio).toBeCloseTo(1.3, 1);
+  });
+
   test('live, the desk sees raised, cleared and reopened of one id, each once', () => {
     const { records } = simulate({ seed: 5, dp: 8, pp: 2, steps: 500, faults: relapse });
     const seen = live(records).filter((change) => change.change !== 'updated');
