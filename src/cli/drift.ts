@@ -8,7 +8,7 @@ import type { Severity } from '../drift/compare-column.ts';
 import { compareSets, SetLearner, type SetOptions, type SetsReport, SideCounter } from '../drift/compare-sets.ts';
 import type { InputPlace } from '../files/input.ts';
 import { type RejectedRecord, readTable, spooled, type TableBatch } from '../files/table.ts';
-import { defineCommand, nearest, type Terminal, usage } from './command.ts';
+import { type Command, defineCommand, nearest, type Terminal, usage } from './command.ts';
 
 /** Levels that --fail-on takes; `any` = small. */
 const FAIL_LEVELS: Readonly<Record<string, readonly Severity[]>> = {
@@ -18,7 +18,7 @@ const FAIL_LEVELS: Readonly<Record<string, readonly Severity[]>> = {
   large: ['large'],
 };
 
-export const command = defineCommand({
+const sets = defineCommand({
   name: 'drift',
   summary: 'Compare two data sets, column by column: what drifted, how far, where.',
   usage: 'drift --reference REF... --current CUR... [options]',
@@ -42,8 +42,6 @@ export const command = defineCommand({
   },
   positionals_max: 1,
   run: async ({ values, positionals, terminal }) => {
-    if (positionals[0] === 'stream')
-      throw usage('drift', 'drift stream is not in this version; compare two files with --reference and --current');
     if (positionals[0] !== undefined) throw usage('drift', `unexpected argument "${positionals[0]}"`);
     if (values.reference.length === 0) throw usage('drift', 'option --reference FILE is required');
     if (values.current.length === 0) throw usage('drift', 'option --current FILE is required');
@@ -75,6 +73,16 @@ export const command = defineCommand({
     return report.features.some((feature) => failing.includes(feature.severity)) ? EXIT.findings : EXIT.done;
   },
 });
+
+/** `leeway drift`. Its second form has options of its own, so it is told apart before they are read. */
+export const command: Command = {
+  ...sets,
+  run: async (argv, terminal) => {
+    if (argv[0] === 'stream')
+      throw usage('drift', '"drift stream" is not in this version; compare two files with --reference and --current');
+    return sets.run(argv, terminal);
+  },
+};
 
 type Context = { readonly terminal: Terminal; readonly rejects: Rejects };
 type Inputs = { readonly reference: readonly string[]; readonly current: readonly string[] };

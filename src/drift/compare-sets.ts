@@ -49,8 +49,8 @@ export type SetsReport = {
   readonly segments: readonly SegmentReport[];
 };
 
-/** Distinct values kept, over all columns: 2 million × about 100 bytes = 200 MB, reached by hundreds of wide columns. */
-const DISTINCT_BUDGET = 2_000_000;
+/** Distinct values kept, over all columns: twice a million between prunings × about 100 bytes = 200 MB. */
+const DISTINCT_BUDGET = 1_000_000;
 const DISTINCT_MAX = 20_000;
 const DISTINCT_MIN = 500;
 /** Columns beyond this are not read: a table that wide is a misread file. */

@@ -302,7 +302,8 @@ describe('leeway drift', () => {
     [['--reference', 'ref.csv', '--current', 'cur.csv', '--columns', 'bel'], 'did you mean "bell"'],
     [['--reference', 'ref.csv', '--current', 'cur.csv', '--fail-on', 'some'], 'expected one of any'],
     [['--reference', '-', '--current', '-'], 'standard input can be read once only'],
-    [['stream', '--reference', 'ref.csv'], 'drift stream is not in this version'],
+    [['stream', '--input', 'ref.csv'], '"drift stream" is not in this version'],
+    [['both', '--reference', 'ref.csv'], 'unexpected argument "both"'],
   ])('refuses %j', async (argv, message) => {
     await expect(call(argv)).rejects.toMatchObject({ code: 'LW-USAGE', message: expect.stringContaining(message) });
   });
