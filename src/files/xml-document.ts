@@ -3,7 +3,7 @@ import { notDecodable } from '../formats/decode-result.ts';
 import type { XmlElement } from '../formats/xml-node.ts';
 
 /** Characters of a document: a GPU prints up to 125,000, a host holds at most 16, times eight for what is to come. */
-export const XML_CHARACTERS_MAX = 16 * 1_048_576;
+const XML_CHARACTERS_MAX = 16 * 1_048_576;
 /** Elements inside elements: nvidia-smi nests 6 deep. */
 const XML_DEPTH_MAX = 32;
 

@@ -62,7 +62,7 @@ export type DecodeResult = {
 };
 
 /** Values of one source: a 16 MiB exposition of 40-byte lines has 400,000. */
-export const SAMPLES_MAX = 1_000_000;
+const SAMPLES_MAX = 1_000_000;
 /** Listed warnings of one code; the rest is only counted. */
 const WARNINGS_LISTED_MAX = 20;
 /** Text of a source quoted in a message. */

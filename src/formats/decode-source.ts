@@ -30,7 +30,7 @@ export function textDecoders(readXml: XmlRead): ReadonlyMap<string, (text: strin
 }
 
 /** A value older than this against the time of reading is stale: Prometheus's look-back of five minutes. */
-export const STALE_AFTER_MS = 300_000;
+const STALE_AFTER_MS = 300_000;
 
 /** The result as read at `at_ms` (Unix ms): samples without a time of their own get it, older ones are stale. */
 export function observedAt(result: DecodeResult, at_ms: number): DecodeResult {

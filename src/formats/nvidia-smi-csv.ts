@@ -98,8 +98,14 @@ function decodeGpuRow(decoding: Decoding, columns: readonly Column[], line: stri
   const owner = deviceOf(row);
   const device = { ...owner, ...placeOf(owner, context.readings), ...context.state };
   const mig = row.get('mig.mode.current')?.toLowerCase() === 'enabled';
+  const taken = new Set<string>();
   for (const [index, { field, unit }] of columns.entries()) {
     if (IDENTITY_FIELDS.has(field) && absentReason(cells[index] ?? '') === null) continue;
+    if (taken.has(field)) {
+      decoding.warn('LW-DECODE-DUPLICATE', `column ${field.slice(0, 100)} occurs twice`);
+      continue;
+    }
+    taken.add(field);
     decodeCell(decoding, { field, text: cells[index] ?? '', unit, device, mig });
   }
   addToInventory(decoding, row, context);

@@ -43,7 +43,8 @@ function decodeGpu(decoding: Decoding, gpu: Element, context: Context): void {
   const id = present(gpu['uuid']) ?? bus ?? 'unknown';
   const device: Attributes = { 'hw.id': id, ...(bus === null ? {} : { 'pci.bus_id': bus }) };
   const mig = present(element(gpu['mig_mode'])?.['current_mig'])?.toLowerCase() === 'enabled';
-  for (const [path, node] of leaves(gpu, '')) {
+  const repeated: string[] = [];
+  for (const [path, node] of leaves(gpu, '', repeated)) {
     if (LIST_TAGS.test(path)) continue;
     const field = FIELD_BY_TAG.get(path.replaceAll('clocks_throttle_reason', 'clocks_event_reason'));
     const reason = absentReason(node);
@@ -51,6 +52,7 @@ function decodeGpu(decoding: Decoding, gpu: Element, context: Context): void {
     else if (reason !== null) decoding.absent('hw.gpu.info', { ...device, field: path }, reason);
     else if (!TEXT_TAGS.test(path)) context.unknown.add(path);
   }
+  for (const path of repeated) decoding.warn('LW-DECODE-DUPLICATE', `${path.slice(0, 100)} occurs twice in one GPU`);
   if (typeof gpu['remapped_rows'] === 'string') decodeRemapAbsence(decoding, gpu['remapped_rows'], { device, mig });
   const devices = list(element(gpu['mig_devices'])?.['mig_device']).slice(0, LIST_MAX);
   decoding.device({
@@ -117,13 +119,21 @@ function decodeProcess(decoding: Decoding, process: Element, device: Attributes)
   else decoding.absent('process.gpu.memory.usage', attributes, reading.reason);
 }
 
-/** Every text below an element with its path of tags, lists (devices, processes) and attributes left out. */
-function* leaves(node: Element, path: string): Generator<readonly [string, string]> {
+/**
+ * Every text below an element with its path of tags; what is read elsewhere is left out. Of a tag that repeats where
+ * it should not the first counts, and its path goes to `repeated`.
+ */
+function* leaves(node: Element, path: string, repeated: string[] = []): Generator<readonly [string, string]> {
   for (const [tag, child] of Object.entries(node)) {
     if (tag.startsWith('@_') || tag === '#text') continue;
     const at = path === '' ? tag : `${path}.${tag}`;
-    if (typeof child === 'string') yield [at, plainText(child)];
-    else if (!isList(child)) yield* leaves(child, at);
+    if (LIST_TAGS.test(at) && typeof child !== 'string' && !at.startsWith('remapped_rows')) continue;
+    if (isList(child)) repeated.push(at);
+    const first = isList(child) ? child[0] : child;
+    if (first === undefined || isList(first)) continue;
+    if (typeof first === 'string') yield [at, plainText(first)];
+    else if (typeof first['#text'] === 'string') yield [at, plainText(first['#text'])];
+    else yield* leaves(first, at, repeated);
   }
 }
 

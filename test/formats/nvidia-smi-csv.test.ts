@@ -150,6 +150,12 @@ describe('decodeNvidiaSmiCsv', () => {
     expect([result.absent, result.warnings]).toEqual([[], []]);
   });
 
+  test('of a column that occurs twice, under an alias too, the first counts', () => {
+    const result = decodeNvidiaSmiCsv('index, clocks.sm [MHz], clocks.current.sm [MHz]\n0, 5 MHz, 6 MHz\n');
+    expect(valuesOf(result, 'hw.gpu.speed')).toEqual([5_000_000]);
+    expect(warningCodes(result)).toEqual(['LW-DECODE-DUPLICATE']);
+  });
+
   test('without a field that names the GPU, rows are told apart by their order', () => {
     const result = decodeNvidiaSmiCsv('pstate\nP0\nP8\n');
     expect(result.samples.map(({ attributes, value }) => [attributes, value])).toEqual([

@@ -117,6 +117,19 @@ describe('decodeNvidiaSmiXml', () => {
     expect(warningCodes(result)).toEqual(['LW-DECODE-GPU-COUNT']);
   });
 
+  test('of a tag that repeats in one GPU the first counts and it is told; attributes and CDATA do not hide a text', () => {
+    const result = decodeNvidiaSmiXml(
+      log(
+        '<fan_speed>30 %</fan_speed><fan_speed>40 %</fan_speed><fb_memory_usage><used unit="x">1 MiB</used></fb_memory_usage><fb_memory_usage><used>2 MiB</used></fb_memory_usage><utilization><gpu_util><![CDATA[50 %]]></gpu_util></utilization>',
+      ),
+    );
+    expect(result.samples.map(({ value }) => value)).toEqual([0.3, MIB, 0.5]);
+    expect(result.warnings.map(({ message }) => message)).toEqual([
+      'fan_speed occurs twice in one GPU',
+      'fb_memory_usage occurs twice in one GPU',
+    ]);
+  });
+
   test('a document cut off anywhere is refused, never half read', () => {
     const whole = log('<fb_memory_usage><total>81920 MiB</total></fb_memory_usage>');
     for (let end = 0; end < whole.length - 1; end += 7)
