@@ -62,7 +62,15 @@ function variance(n: number, m: number): number {
 /** Sums grow with the pooled size: beyond this, h = ln N + γ + … and g → π²/6 are exact to 1e-12. */
 const SUM_SIZE_MAX = 2_000_000;
 
-function harmonicSums(size: number): { h: number; g: number } {
+/** Sums of the last size asked for: a thousand columns of one data set share it. */
+let known = { size: 0, h: 0, g: 0 };
+
+function harmonicSums(size: number): { readonly h: number; readonly g: number } {
+  if (known.size !== size) known = { size, ...summed(size) };
+  return known;
+}
+
+function summed(size: number): { h: number; g: number } {
   const last = Math.min(size, SUM_SIZE_MAX);
   let partial = 0;
   let g = 0;
