@@ -5,7 +5,9 @@ import { costLedger, type Ledger, type LedgerOptions } from '../cost/ledger.ts';
 import { type FocusVersion, focusLines } from '../cost/focus.ts';
 import { ledgerDocument, REJECTED_MAX } from '../cost/document.ts';
 import type { Rejection } from '../cost/record.ts';
-import { formatOf, readLines, writeWhole } from '../files/input.ts';
+import { recordOfCells } from '../cost/from-cells.ts';
+import { formatOf, type InputPlace, readLines, writeWhole } from '../files/input.ts';
+import { readTable } from '../files/table.ts';
 import { defineCommand, type Terminal, usage } from './command.ts';
 import { costTable } from './cost-table.ts';
 
@@ -18,7 +20,12 @@ export const command = defineCommand({
     'leeway cost --input prices.ndjson claims.ndjson.gz --format json --focus january.csv --focus-version 1.3',
   ],
   options: {
-    input: { type: 'string', multiple: true, value: 'FILE', about: 'NDJSON of money records; - is standard input' },
+    input: {
+      type: 'string',
+      multiple: true,
+      value: 'FILE',
+      about: 'money records: NDJSON, CSV or parquet; - is NDJSON on standard input',
+    },
     from: { type: 'string', value: 'T', about: 'first hour reported, ISO 8601 or Unix ms, on a UTC hour' },
     to: { type: 'string', value: 'T', about: 'end of the hours reported, exclusive; ends assets that are still open' },
     'group-by': {
@@ -50,15 +57,30 @@ export const command = defineCommand({
 
 async function intakeOfFiles(paths: readonly string[], terminal: Terminal): Promise<CostIntake> {
   for (const path of paths)
-    if (formatOf(path) !== 'ndjson')
-      throw usage('cost', `${path}: money records are nested, expected .ndjson or .jsonl (also .gz, .zst) or -`);
+    if (formatOf(path) === null)
+      throw usage(
+        'cost',
+        `${path} has an unknown format, expected .ndjson, .jsonl, .csv, .parquet (also .gz, .zst) or -`,
+      );
   const intake = new CostIntake();
-  for (const path of paths)
-    for await (const { text, line } of readLines({ path, cwd: terminal.cwd, stdin: terminal.stdin })) {
-      terminal.signal.throwIfAborted();
+  for (const path of paths) await readInto(intake, { path, cwd: terminal.cwd, stdin: terminal.stdin }, terminal.signal);
+  return intake;
+}
+
+async function readInto(intake: CostIntake, place: InputPlace, signal: AbortSignal): Promise<void> {
+  const { path } = place;
+  if (formatOf(path) === 'ndjson') {
+    for await (const { text, line } of readLines(place)) {
+      signal.throwIfAborted();
       intake.addLine(text, { path, line });
     }
-  return intake;
+    return;
+  }
+  let row = 0; // data rows; the header of a CSV file is line 1
+  for await (const batch of readTable(place, ({ line, reason }) => intake.refuse({ path, line }, reason))) {
+    signal.throwIfAborted();
+    for (const cells of batch.rows) intake.addValue(recordOfCells(batch.columns, cells), { path, line: ++row + 1 });
+  }
 }
 
 function focusVersion(text: string): FocusVersion {

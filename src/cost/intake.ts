@@ -29,6 +29,11 @@ export class CostIntake {
     this.#keep(parseCostRecord(value, place));
   }
 
+  /** Something at `place` that could not even be read as a record. */
+  refuse(place: Place, reason: string): void {
+    this.#rejections.push({ ...place, code: 'LW-COST-JSON', reason });
+  }
+
   #keep(parsed: ParsedCost): void {
     if (parsed.kind === 'ignored') return;
     const canonical = parsed.kind === 'record' ? parsed.record.canonical : parsed.canonical;

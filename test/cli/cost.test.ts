@@ -110,6 +110,25 @@ test('Division into files, compression and standard input change nothing', async
   expect(await json(parts, lines(EXAMPLE_2.slice(5)))).toEqual(whole);
 });
 
+test('A CSV file of records gives the same ledger; a row of the wrong length is located', async () => {
+  const header =
+    'type,id,kind,gpus,from_ms,to_ms,provider,region,instance_type,pricing,account,asset,usd_per_hour,source,retrieved_on,tenant.team,mode';
+  const rows = [
+    'asset,node-1,gpu_node,8,0,3600000,aws,us-east-1,p5.48xlarge,on_demand,acct-1,,,,,,',
+    'price,,,,0,,,,,,,node-1,55.04,list,2026-01-01,,',
+    'price,,,,1800000,,,,,,,node-1,63.296,list,2026-01-01,,',
+    'claim,,,3,0,3600000,,,,,,node-1,,,,A,whole',
+    'claim,,,2,600000,3000000,,,,,,node-1,,,,B,whole',
+    'claim,,,1,1800000,3600000,,,,,,node-1,,,,C,whole',
+  ];
+  writeFileSync(join(folder, 'all.csv'), [header, ...rows].join('\r\n'));
+  expect(await json(['--input', 'all.csv'])).toEqual(await json(['--input', 'all.ndjson']));
+  writeFileSync(join(folder, 'short.csv'), [header, ...rows, 'claim,1'].join('\n'));
+  expect((await json(['--input', 'short.csv']))['rejected']).toMatchObject([
+    { path: 'short.csv', line: 8, code: 'LW-COST-JSON' },
+  ]);
+});
+
 test('Hours are given as ISO 8601 or milliseconds, and off the hour is wrong usage', async () => {
   for (const to of ['1970-01-01T00:00:00Z', '1970-01-01', '1970-01-01T02:00:00+02:00', '1970-01-01T00:00', '0'])
     expect((await json(['--input', 'all.ndjson', '--to', to]))['invoice'], to).toEqual([]);
