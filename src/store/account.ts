@@ -1,47 +1,119 @@
-import type { StoredAccount } from '../core/ports.ts';
+import type { Clock } from '../core/clock.ts';
+import type { QueryParameters, StoredAccount } from '../core/ports.ts';
+import { RangeSet } from '../core/range-set.ts';
 import { RECORD_TYPES, type RecordType } from '../core/records.ts';
-import { LEDGER_ACCOUNT, PART_LISTS, storedRows } from './schema.ts';
+import { LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './schema.ts';
 
-type Select = <Row>(sql: string) => Promise<Row[]>;
+type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
 type PartListRow = { table: string; partition: string; parts: string };
 type StoredRow = { table: string; partition: string; source: string; epoch: string; known: number; stored: string };
-type LedgerRow = Record<keyof Omit<StoredAccount, 'stored'>, string>;
+type SumRow = { source: string; epoch: string; frame_rows: string; duplicates_absorbed: string };
+type SequenceRow = { source: string; epoch: string; from: string; to: string };
 
 /** What one month of one table holds, by source and epoch, while its list of parts is `parts`. */
 type Counted = { readonly parts: string; readonly stored: readonly (readonly [name: string, rows: number])[] };
 
+/** One source and epoch: what the ledger says up to the watermark, and what the rows said when last counted. */
+type Total = {
+  readonly source: string;
+  readonly epoch: number;
+  frame_rows: number;
+  duplicates_absorbed: number;
+  /** Rows that the ledger added since the rows were counted. */
+  added: number;
+  counted: number;
+  readonly sequences: RangeSet;
+};
+
 /** Partitions counted by one statement: each one is a branch of its plan. */
 const PARTITIONS_A_STATEMENT_MAX = 40;
+/** Counting that takes longer than this is not done at every reading … */
+const COUNT_MS_MAX = 150;
+/** … but takes at most a twentieth of the time. */
+const COUNT_SHARE = 20;
 
 /**
- * The account by source and epoch, counted from the rows. A month whose parts are the same as last time is not counted
- * again: parts never change, so the cost is that of the months that are being written.
+ * The account by source and epoch, all of it as of one lineage, however many inserts run meanwhile. The ledger is read
+ * from where the last reading ended. Rows are counted from the tables themselves; a month whose parts are the same as
+ * last time is not counted again, because parts never change. Where counting is slow (tens of millions of rows a
+ * month) frames since the last count enter by the ledger's word until the next one.
  */
 export class AccountReader {
+  readonly #select: Select;
+  readonly #clock: Clock;
+  #totals = new Map<string, Total>();
+  #watermark = 0n;
   #counted = new Map<string, Counted>();
+  #count_ms = 0;
+  #counted_at_ms = -Infinity;
+  #reading: Promise<StoredAccount[]> | null = null;
 
-  async read(select: Select): Promise<StoredAccount[]> {
-    await this.#recount(select);
+  constructor(select: Select, clock: Clock) {
+    this.#select = select;
+    this.#clock = clock;
+  }
+
+  /** Callers that come while a reading runs share its result. */
+  read(): Promise<StoredAccount[]> {
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = null;
+    });
+    return this.#reading;
+  }
+
+  /** Tells that frames from `lineage` on were written: when that is behind the watermark the ledger is read anew. */
+  wrote(lineage: bigint): void {
+    if (lineage > this.#watermark) return;
+    this.#totals = new Map();
+    this.#watermark = 0n;
+    this.#counted_at_ms = -Infinity;
+  }
+
+  async #read(): Promise<StoredAccount[]> {
+    const totals = this.#totals;
+    const [newest] = await this.#select<{ lineage: string }>(LINEAGE_MAX, {});
+    const upto = BigInt(newest?.lineage ?? 0);
+    if (upto > this.#watermark) await this.#readLedger(totals, { after: this.#watermark, upto });
+    const due_ms = this.#counted_at_ms + (this.#count_ms > COUNT_MS_MAX ? COUNT_SHARE * this.#count_ms : 0);
+    if (this.#clock.elapsed_ms() >= due_ms) await this.#count(totals, upto);
+    // frames behind the watermark were written meanwhile: read again from the start
+    if (totals !== this.#totals) return this.#read();
+    this.#watermark = upto;
+    return [...totals.values()].map(accountOf);
+  }
+
+  async #readLedger(totals: Map<string, Total>, span: { after: bigint; upto: bigint }): Promise<void> {
+    const sums = await this.#select<SumRow>(LEDGER_SUMS, span);
+    const sequences = await this.#select<SequenceRow>(LEDGER_SEQUENCES, span);
+    for (const row of sums) {
+      const total = totalOf(totals, row);
+      const frame_rows = Number(row.frame_rows);
+      const duplicates = Number(row.duplicates_absorbed);
+      total.frame_rows += frame_rows;
+      total.duplicates_absorbed += duplicates;
+      total.added += frame_rows - duplicates;
+    }
+    for (const row of sequences) totalOf(totals, row).sequences.add(Number(row.from), Number(row.to));
+  }
+
+  async #count(totals: ReadonlyMap<string, Total>, upto: bigint): Promise<void> {
+    const started_ms = this.#clock.elapsed_ms();
+    await this.#recount(upto);
     const stored = new Map<string, number>();
     for (const counted of this.#counted.values())
       for (const [name, rows] of counted.stored) stored.set(name, (stored.get(name) ?? 0) + rows);
-    const ledger = await select<LedgerRow>(LEDGER_ACCOUNT);
-    return ledger.map((row) => ({
-      source: row.source,
-      epoch: Number(row.epoch),
-      frame_rows: Number(row.frame_rows),
-      duplicates_absorbed: Number(row.duplicates_absorbed),
-      stored: stored.get(`${row.epoch} ${row.source}`) ?? 0,
-      sequence_min: Number(row.sequence_min),
-      sequence_max: Number(row.sequence_max),
-      sequences: Number(row.sequences),
-    }));
+    for (const [name, total] of totals) {
+      total.counted = stored.get(name) ?? 0;
+      total.added = 0;
+    }
+    this.#counted_at_ms = this.#clock.elapsed_ms();
+    this.#count_ms = this.#counted_at_ms - started_ms;
   }
 
-  async #recount(select: Select): Promise<void> {
+  async #recount(upto: bigint): Promise<void> {
     const counted = new Map<string, Counted>();
     const stale: { table: RecordType; partition: string; parts: string }[] = [];
-    for (const { table: name, partition, parts } of await select<PartListRow>(PART_LISTS)) {
+    for (const { table: name, partition, parts } of await this.#select<PartListRow>(PART_LISTS, {})) {
       const table = RECORD_TYPES.find((type) => type === name);
       if (table === undefined) continue;
       const before = this.#counted.get(`${table} ${partition}`);
@@ -50,12 +122,12 @@ export class AccountReader {
     }
     for (let from = 0; from < stale.length; from += PARTITIONS_A_STATEMENT_MAX) {
       const some = stale.slice(from, from + PARTITIONS_A_STATEMENT_MAX);
-      const rows = await select<StoredRow>(storedRows(some));
+      const rows = await this.#select<StoredRow>(storedRows(some), { upto });
       for (const { table, partition, parts } of some) {
         const own = rows.filter((row) => row.table === table && row.partition === partition);
         // rows whose frames are not in the ledger yet will be counted when they are: their parts stay the same
         const complete = own.every((row) => row.known === 1);
-        const stored = own.filter((row) => row.known === 1).map(nameAndRows);
+        const stored = own.filter((row) => row.known === 1).map((row) => [nameOf(row), Number(row.stored)] as const);
         counted.set(`${table} ${partition}`, { parts: complete ? parts : '', stored });
       }
     }
@@ -63,6 +135,30 @@ export class AccountReader {
   }
 }
 
-function nameAndRows(row: StoredRow): readonly [string, number] {
-  return [`${row.epoch} ${row.source}`, Number(row.stored)];
+function nameOf(row: { source: string; epoch: string }): string {
+  return `${row.epoch} ${row.source}`;
+}
+
+function totalOf(totals: Map<string, Total>, row: { source: string; epoch: string }): Total {
+  const known = totals.get(nameOf(row));
+  if (known !== undefined) return known;
+  const { source } = row;
+  const counts = { frame_rows: 0, duplicates_absorbed: 0, added: 0, counted: 0 };
+  const total = { source, epoch: Number(row.epoch), ...counts, sequences: new RangeSet() };
+  totals.set(nameOf(row), total);
+  return total;
+}
+
+function accountOf(total: Total): StoredAccount {
+  const { source, epoch, frame_rows, duplicates_absorbed, sequences } = total;
+  return {
+    source,
+    epoch,
+    frame_rows,
+    duplicates_absorbed,
+    stored: total.counted + total.added,
+    sequence_min: sequences.min,
+    sequence_max: sequences.max,
+    sequences: sequences.count,
+  };
 }

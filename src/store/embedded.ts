@@ -13,6 +13,7 @@ import {
   FRAMES,
   freshRows,
   insertSegment,
+  LINEAGE_MAX,
   tableName,
   typedColumns,
 } from './schema.ts';
@@ -76,13 +77,14 @@ type SequenceRow = { source: string; epoch: string; from: string; to: string };
 class EmbeddedStore implements Store {
   readonly #engine: EmbeddedEngine;
   readonly #clock: Clock;
-  readonly #account = new AccountReader();
+  readonly #account: AccountReader;
   #resources: AsyncDisposable | null = null;
   #inserting: Promise<unknown> = Promise.resolve();
 
   constructor(engine: EmbeddedEngine, clock: Clock) {
     this.#engine = engine;
     this.#clock = clock;
+    this.#account = new AccountReader((sql, parameters) => this.#select(sql, parameters), clock);
   }
 
   own(resources: AsyncDisposable): void {
@@ -131,28 +133,27 @@ class EmbeddedStore implements Store {
         return { ...frame, lineage, duplicates, stored_at };
       });
       await this.#engine.insertRows(FRAMES, ledger);
+      this.#account.wrote(first.lineage);
       return ok(undefined);
     } catch (error) {
       return insertOutcome(error);
     }
   }
 
-  async query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]> {
-    signal.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const abort = (): void => aborted.reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
+  query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]> {
+    return untilAborted(this.#select<Row>(sql, parameters), signal);
+  }
+
+  async #select<Row>(sql: string, parameters: QueryParameters): Promise<Row[]> {
     try {
-      return await Promise.race([this.#engine.select<Row>(sql, parameters), aborted.promise]);
+      return await this.#engine.select<Row>(sql, parameters);
     } catch (error) {
       throw queryError(error);
-    } finally {
-      signal.removeEventListener('abort', abort);
     }
   }
 
   account(signal: AbortSignal): Promise<StoredAccount[]> {
-    return this.#account.read((sql) => this.query(sql, {}, signal));
+    return untilAborted(this.#account.read(), signal);
   }
 
   async sequences(signal: AbortSignal): Promise<{ source: string; epoch: number; from: number; to: number }[]> {
@@ -166,8 +167,7 @@ class EmbeddedStore implements Store {
   }
 
   async lineageMax(signal: AbortSignal): Promise<bigint> {
-    const sql = `SELECT max(lineage) AS lineage FROM ${tableName('frames')}`;
-    const [row] = await this.query<{ lineage: string }>(sql, {}, signal);
+    const [row] = await this.query<{ lineage: string }>(LINEAGE_MAX, {}, signal);
     return BigInt(row?.lineage ?? 0);
   }
 
@@ -188,4 +188,18 @@ function queryError(error: unknown): unknown {
   if (!(error instanceof EngineError)) return error;
   const code = TIMEOUT_CODES.has(error.engine_code) ? 'LW-TIMEOUT' : 'LW-STORE';
   return new LeewayError(code, error.message, { cause: error });
+}
+
+/** `result`, or the signal's reason when that comes first; the engine goes on computing until its own time limit. */
+async function untilAborted<Result>(result: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  result.catch(() => undefined); // a failure after the abort has no listener any more
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([result, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }

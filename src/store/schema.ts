@@ -117,17 +117,19 @@ SELECT toString(first) AS lineage, sum(times) AS found, countIf((${key}) NOT IN 
 ) GROUP BY first`;
 }
 
-/** Ledger side of the account, by source and epoch. */
-export const LEDGER_ACCOUNT = `SELECT source, epoch, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed,
-  min(sequence) AS sequence_min, max(sequence) AS sequence_max, uniqExact(sequence) AS sequences
-FROM ${tableName('frames')} FINAL GROUP BY source, epoch`;
+/** Frames of the ledger with lineage in (after, upto], by source and epoch. */
+export const LEDGER_SUMS = `SELECT source, epoch, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed
+FROM ${tableName('frames')} FINAL WHERE lineage > {after:UInt64} AND lineage <= {upto:UInt64} GROUP BY source, epoch`;
 
 /** Active parts by table and month: equal lists of parts hold equal rows. */
 export const PART_LISTS = `SELECT table, partition_id AS partition, arrayStringConcat(arraySort(groupArray(name)), ' ') AS parts
 FROM system.parts WHERE database = '${DATABASE}' AND active AND rows > 0 AND table != 'frames'
 GROUP BY table, partition_id`;
 
-/** Rows that partitions hold, by source and epoch, counted from the rows; `known` 0 where the ledger lacks their frame. */
+/**
+ * Rows that partitions hold, by source and epoch, counted from the rows; `known` is 0 for rows whose frame the ledger
+ * lacks or has above `upto`.
+ */
 export function storedRows(partitions: readonly { table: RecordType; partition: string }[]): string {
   const counted = partitions.map(
     ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
@@ -136,16 +138,27 @@ FROM ${tableName(table)} FINAL WHERE _partition_id = ${literal(partition)} GROUP
   );
   return `SELECT \`table\`, partition, source, epoch, known, sum(held) AS stored FROM (
 ${counted.join('\nUNION ALL\n')}
-) AS counted ANY LEFT JOIN (SELECT lineage, source, epoch, 1 AS known FROM ${tableName('frames')}) AS frame USING (lineage)
+) AS counted ANY LEFT JOIN (SELECT lineage, source, epoch, 1 AS known FROM ${tableName('frames')}
+  WHERE lineage <= {upto:UInt64}) AS frame USING (lineage)
 GROUP BY \`table\`, partition, source, epoch, known`;
 }
 
-/** Batches of which every part is in the ledger, as ranges of consecutive sequences. */
-export const COMPLETE_SEQUENCES = `SELECT source, epoch, min(sequence) AS \`from\`, max(sequence) AS \`to\` FROM (
+/** Consecutive numbers of `batches` (source, epoch, sequence), as closed ranges. */
+function islands(batches: string): string {
+  return `SELECT source, epoch, min(sequence) AS \`from\`, max(sequence) AS \`to\` FROM (
   SELECT source, epoch, sequence,
     toInt64(sequence) - toInt64(row_number() OVER (PARTITION BY source, epoch ORDER BY sequence)) AS island
-  FROM (
-    SELECT source, epoch, sequence FROM ${tableName('frames')}
-    GROUP BY source, epoch, sequence HAVING uniqExact(\`table\`) >= max(parts)
-  )
+  FROM (${batches})
 ) GROUP BY source, epoch, island ORDER BY source, epoch, \`from\``;
+}
+
+/** Batches of which every part is in the ledger, as ranges of consecutive sequences. */
+export const COMPLETE_SEQUENCES = islands(`SELECT source, epoch, sequence FROM ${tableName('frames')}
+GROUP BY source, epoch, sequence HAVING uniqExact(\`table\`) >= max(parts)`);
+
+/** Batches of which any part has a lineage in (after, upto], as ranges of consecutive sequences. */
+export const LEDGER_SEQUENCES = islands(`SELECT DISTINCT source, epoch, sequence FROM ${tableName('frames')}
+WHERE lineage > {after:UInt64} AND lineage <= {upto:UInt64}`);
+
+/** The largest lineage of the ledger, 0 when it is empty. */
+export const LINEAGE_MAX = `SELECT max(lineage) AS lineage FROM ${tableName('frames')}`;

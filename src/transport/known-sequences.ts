@@ -1,5 +1,5 @@
 import type { FrameHeader } from '../core/ports.ts';
-import { RangeSet } from './range-set.ts';
+import { RangeSet } from '../core/range-set.ts';
 
 type SourceEpoch = { readonly source: string; readonly epoch: number };
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { RangeSet } from '../../src/transport/range-set.ts';
+import { RangeSet } from '../../src/core/range-set.ts';
 
 test('a range set holds what a plain set holds, as the fewest disjoint ranges in rising order', () => {
   const span = fc.tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 0, max: 6 }));
@@ -13,6 +13,7 @@ test('a range set holds what a plain set holds, as the fewest disjoint ranges in
         for (let value = from; value <= from + size; value++) model.add(value);
       }
       for (let value = 0; value <= 70; value++) expect(ranges.has(value)).toBe(model.has(value));
+      expect(ranges.count).toBe(model.size);
       // a range begins where its predecessor is not held
       const starts = [...model].filter((value) => !model.has(value - 1)).toSorted((a, b) => a - b);
       expect(ranges.ranges.map((range) => range.from)).toEqual(starts);

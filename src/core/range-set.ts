@@ -6,9 +6,25 @@
 export class RangeSet {
   readonly #ranges_max: number;
   #ranges: { from: number; to: number }[] = [];
+  #count = 0;
+  #min = 0;
 
   constructor(ranges_max = 10_000) {
     this.#ranges_max = ranges_max;
+  }
+
+  /** How many integers were added that were not held; what was forgotten stays counted. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The smallest and the largest integer ever added; 0 when there was none. */
+  get min(): number {
+    return this.#min;
+  }
+
+  get max(): number {
+    return this.#ranges.at(-1)?.to ?? 0;
   }
 
   get ranges(): readonly { readonly from: number; readonly to: number }[] {
@@ -26,11 +42,15 @@ export class RangeSet {
     let end = start;
     let low = from;
     let high = to;
+    let fresh = to - from + 1;
     for (let range = this.#ranges[end]; range !== undefined && range.from <= to + 1; range = this.#ranges[end]) {
       low = Math.min(low, range.from);
       high = Math.max(high, range.to);
+      fresh -= Math.max(0, Math.min(to, range.to) - Math.max(from, range.from) + 1);
       end++;
     }
+    this.#min = this.#count === 0 ? from : Math.min(this.#min, from);
+    this.#count += fresh;
     this.#ranges.splice(start, end - start, { from: low, to: high });
     if (this.#ranges.length > this.#ranges_max) this.#ranges.shift();
   }

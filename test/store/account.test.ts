@@ -1,0 +1,113 @@
+import { expect, test } from 'vitest';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
+import { ok } from '../../src/core/outcome.ts';
+import type { Bus, Store } from '../../src/core/ports.ts';
+import { ingest } from '../../src/pipeline/ingest.ts';
+import { openEmbeddedStore } from '../../src/store/embedded.ts';
+import { openSpool } from '../../src/transport/spool.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { steps } from '../contract/records.ts';
+
+const signal = new AbortController().signal;
+
+type Place = AsyncDisposable & { readonly store: Store; readonly bus: Bus };
+
+async function open(clock: Clock = systemClock): Promise<Place> {
+  const resources = new AsyncDisposableStack();
+  const data_dir = resources.use(await scratchDirectory()).path;
+  const store = resources.use(await openEmbeddedStore({ data_dir, clock }));
+  const known = { sequences: [], lineage_max: 0n };
+  const options = { data_dir, bytes_max: 1e9, fsync: false, clock: systemClock, known, close_ms: 0 };
+  const bus = resources.use(await openSpool(options));
+  return { store, bus, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+/** Publishes steps [from, to) as batch `sequence` and stores them. */
+async function store(place: Place, sequence: number, from: number, to: number): Promise<void> {
+  await place.bus.publish({ source: 'node-1', epoch: 1, sequence, records: steps(from, to) }, signal);
+  const stop = new AbortController();
+  await place.bus.consume(async (delivery) => {
+    expect(await place.store.insert(delivery, signal)).toEqual(ok(undefined));
+    stop.abort();
+    return ok(undefined);
+  }, stop.signal);
+}
+
+test('read at any moment of a busy ingest, rows less duplicates is what is stored', async () => {
+  await using place = await open();
+  const stop = new AbortController();
+  const running = ingest({ ...place, clock: systemClock, onEvent: () => undefined }, stop.signal);
+  let readings = 0;
+  let publishing = true;
+  const reading = (async () => {
+    while (publishing) {
+      for (const account of await place.store.account(signal)) {
+        readings++;
+        expect(account.frame_rows - account.duplicates_absorbed).toBe(account.stored);
+        expect(account.sequence_max - account.sequence_min + 1).toBe(account.sequences);
+      }
+    }
+  })();
+  // every batch repeats ten records of the one before
+  for (let sequence = 1; sequence <= 60; sequence++) {
+    const records = steps(sequence * 20, sequence * 20 + 30);
+    await place.bus.publish({ source: 'node-1', epoch: 1, sequence, records }, signal);
+    if (sequence % 10 === 0) await systemClock.sleep(60, signal); // lets segments close at several moments
+  }
+  while (place.bus.backlog().frames > 0) await systemClock.sleep(5, signal);
+  publishing = false;
+  await reading;
+  stop.abort();
+  await running;
+  expect(readings).toBeGreaterThan(3);
+  // 60 batches of 30 rows cover steps 20 … 1,229
+  const expected = { frame_rows: 1_800, stored: 1_210, duplicates_absorbed: 590, sequences: 60 };
+  expect(await place.store.account(signal)).toMatchObject([expected]);
+}, 20_000);
+
+test('where counting is slow, new frames enter by the word of the ledger and vanished rows show at the next count', async () => {
+  let elapsed_ms = 0;
+  let slow_ms = 0;
+  const clock: Clock = { ...systemClock, elapsed_ms: () => (elapsed_ms += slow_ms) };
+  await using place = await open(clock);
+  await store(place, 1, 0, 5);
+  slow_ms = 1_000; // a count now takes one second or more by this clock, so the next is due twenty later
+  expect(await place.store.account(signal)).toMatchObject([{ frame_rows: 5, stored: 5 }]);
+  slow_ms = 0;
+  await store(place, 2, 4, 8);
+  const sql = 'ALTER TABLE leeway.step DELETE WHERE step = 0 SETTINGS mutations_sync = 2';
+  await place.store.query(sql, {}, signal);
+  const byLedger = { frame_rows: 9, duplicates_absorbed: 1, stored: 8, sequences: 2 };
+  expect(await place.store.account(signal)).toMatchObject([byLedger]);
+  elapsed_ms += 60_000;
+  expect(await place.store.account(signal)).toMatchObject([{ ...byLedger, stored: 7 }]);
+});
+
+test('a store opened again gives the same account', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  const accounts: unknown[] = [];
+  for (const _ of [1, 2]) {
+    await using reopened = await openEmbeddedStore({ data_dir, clock: systemClock });
+    const known = { sequences: await reopened.sequences(signal), lineage_max: await reopened.lineageMax(signal) };
+    await using bus = await openSpool({
+      data_dir,
+      bytes_max: 1e9,
+      fsync: false,
+      clock: systemClock,
+      known,
+      close_ms: 0,
+    });
+    const batch = { source: 'node-1', epoch: 1, sequence: 1, records: [...steps(0, 3), ...steps(0, 1)] };
+    const { repeated } = await bus.publish(batch, signal);
+    const stop = new AbortController();
+    if (!repeated)
+      await bus.consume(async (delivery) => {
+        stop.abort();
+        return reopened.insert(delivery, signal);
+      }, stop.signal);
+    accounts.push(await reopened.account(signal));
+  }
+  expect(accounts[0]).toMatchObject([{ frame_rows: 4, duplicates_absorbed: 1, stored: 3, sequences: 1 }]);
+  expect(accounts[1]).toEqual(accounts[0]);
+});
