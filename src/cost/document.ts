@@ -1,5 +1,6 @@
 import { formatCents, formatUsd } from '../core/money.ts';
 import type { Allocation } from './allocations.ts';
+import type { Explanation } from './explain.ts';
 import type { Ledger } from './ledger.ts';
 import type { Category, Tenant } from './record.ts';
 
@@ -46,6 +47,22 @@ export function allocationDocument({
     ...row,
     tenant: tenant?.fields ?? null,
     nano_usd: nano_usd.toString(),
+  };
+}
+
+/** An explained amount for the API: money as strings, tenants as objects. */
+export function explanationDocument(explanation: Explanation): Readonly<Record<string, unknown>> {
+  return {
+    ...explanation,
+    bill_nano_usd: explanation.bill_nano_usd.toString(),
+    rows: explanation.rows.map((row) => ({
+      category: row.category,
+      tenant: row.tenant?.fields ?? null,
+      correction: row.correction,
+      nano_usd: row.nano_usd.toString(),
+      gpu_seconds: Number(row.gpu_time_fs) / 1e15,
+      basis: row.basis,
+    })),
   };
 }
 
