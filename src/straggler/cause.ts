@@ -1,7 +1,7 @@
-import type { GpuRow, HostRow } from './records.ts';
+import type { GpuRow, HostRow, NicRow } from './records.ts';
 import { THROTTLE } from './records.ts';
 import { mean, median } from './robust.ts';
-import type { Cause, DetectorState, GpuBucket, HostBucket, Topology } from './state.ts';
+import type { Cause, DetectorState, GpuBucket, HostBucket, NicBucket, Topology } from './state.ts';
 
 /** Telemetry is kept in buckets of 10 s, the last half hour of them. */
 const BUCKET_MS = 10_000;
@@ -53,6 +53,32 @@ export function addHost(state: DetectorState, row: HostRow): void {
   const cpu_ratio = held?.bucket === bucket ? Math.max(held.cpu_ratio, row.cpu_ratio) : row.cpu_ratio;
   if (held?.bucket === bucket) buckets.pop();
   pushRing(buckets, { bucket, cpu_ratio });
+}
+
+/** Adds a network card's sample: the highest count of each bucket. */
+export function addNic(state: DetectorState, row: NicRow): void {
+  if (row.trouble_count === null) return;
+  const buckets = ringOf(state.nics, `${row.node}/${row.device}`);
+  if (buckets === null) return;
+  const bucket = Math.floor(row.at_ms / BUCKET_MS);
+  const held = buckets.at(-1);
+  const trouble_count = held?.bucket === bucket ? Math.max(held.trouble_count, row.trouble_count) : row.trouble_count;
+  if (held?.bucket === bucket) buckets.pop();
+  pushRing(buckets, { bucket, trouble_count });
+}
+
+/** How much the trouble counters of each node rose in the window; nodes without a card are absent. */
+export function networkTrouble(state: DetectorState, window: Window): Map<string, number> {
+  const rises = new Map<string, number>();
+  for (const [key, ring] of state.nics) {
+    const counts = within<NicBucket>(ring, window).map((item) => item.trouble_count);
+    const first = counts[0];
+    const last = counts.at(-1);
+    if (first === undefined || last === undefined) continue;
+    const node = key.slice(0, key.lastIndexOf('/'));
+    rises.set(node, (rises.get(node) ?? 0) + Math.max(0, last - first));
+  }
+  return rises;
 }
 
 function ringOf<Bucket>(rings: Map<string, Bucket[]>, key: string): Bucket[] | null {

@@ -1,10 +1,11 @@
 import type { LeewayRecord } from '../core/records.ts';
 import { topologyAt, viewOf } from './block.ts';
-import { addGpu, addHost } from './cause.ts';
+import { addGpu, addHost, addNic } from './cause.ts';
 import { addActivity, addBeat, addPhase, checkHang, type HangContext, progressed } from './hang.ts';
 import { type Changes, clearIncident } from './incident.ts';
 import { addToInsights } from './insight.ts';
 import { judgeJob } from './job-level.ts';
+import { judgeNetwork } from './network.ts';
 import { STRAGGLER_DEFAULTS, type StragglerOptions } from './options.ts';
 import { judgePeers } from './peers.ts';
 import { compareRows, type GpuRow, type JobRow, type StepRow, type StragglerRow, stragglerRow } from './records.ts';
@@ -90,7 +91,7 @@ export function createStragglerDetector(options: Partial<StragglerOptions> = {},
 type Engine = { readonly state: DetectorState; readonly options: StragglerOptions; readonly changes: Changes };
 
 function newState(): DetectorState {
-  return { jobs: new Map(), gpus: new Map(), hosts: new Map(), released_ms: 0, forced_count: 0 };
+  return { jobs: new Map(), gpus: new Map(), hosts: new Map(), nics: new Map(), released_ms: 0, forced_count: 0 };
 }
 
 function middleTime(rows: readonly StragglerRow[]): number {
@@ -125,6 +126,8 @@ function take(engine: Engine, row: StragglerRow): void {
     case 'gpu':
       addGpu(engine.state, row);
       return takeActivity(engine, row);
+    case 'nic':
+      return addNic(engine.state, row);
     case 'host':
       return addHost(engine.state, row);
     case 'heartbeat': {
@@ -299,7 +302,7 @@ function closeBlock(engine: Engine, job: JobState, attempt: AttemptState, index:
   if ([...view.cells.values()].every((cell) => cell.ratio === null)) job.totals.peerless_blocks_count++;
   addToInsights(job.insight, view);
   const context = { state, job, attempt, topology, view, options, changes };
-  judgeJob(context, judgePeers(context));
+  judgeJob(context, Math.max(judgePeers(context), judgeNetwork(context)));
 }
 
 function addTotals(job: JobState, world_size: number, view: NonNullable<ReturnType<typeof viewOf>>): void {

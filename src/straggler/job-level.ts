@@ -78,7 +78,7 @@ function jobRule(options: StragglerOptions, theta_ratio: number): Rule {
 }
 
 function isLocated(attempt: AttemptState): boolean {
-  for (const tracks of [attempt.compute, attempt.input])
+  for (const tracks of [attempt.compute, attempt.input, attempt.network])
     for (const track of tracks.values())
       if (track.incident !== null || (track.run !== null && flagCount(track) >= 2)) return true;
   return false;

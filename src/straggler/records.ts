@@ -32,6 +32,14 @@ export type StepRow = {
   readonly transfer_ms: number | null;
   readonly tokens: number | null;
   readonly train: boolean;
+  /** Time inside each (group, op), waiting included; null when collectives are not reported. */
+  readonly groups: readonly GroupTime[] | null;
+};
+export type GroupTime = {
+  readonly group: string;
+  readonly op: string;
+  readonly bytes: number;
+  readonly spent_ms: number;
 };
 export type BeatState = RecordOf<'heartbeat'>['state'];
 export type BeatRow = {
@@ -68,6 +76,14 @@ export type GpuRow = {
   readonly nvlink_error_count: number | null;
   readonly pcie_width: number | null;
 };
+export type NicRow = {
+  readonly type: 'nic';
+  readonly node: string;
+  readonly device: string;
+  readonly at_ms: number;
+  /** Pause frames, retransmits and link losses together: cumulative, rising only in trouble. Null when none is reported. */
+  readonly trouble_count: number | null;
+};
 export type HostRow = {
   readonly type: 'host';
   readonly node: string;
@@ -76,7 +92,7 @@ export type HostRow = {
 };
 
 /** What the detector keeps of a record of events.md: about 150 bytes instead of the record's 300 to 3,000. */
-export type StragglerRow = JobRow | StepRow | BeatRow | PhaseRow | GpuRow | HostRow;
+export type StragglerRow = JobRow | StepRow | BeatRow | PhaseRow | GpuRow | NicRow | HostRow;
 
 /** Bit of each throttle reason in `GpuRow.throttle`. */
 export const THROTTLE = { sw_power_cap: 1, hw_thermal: 2, sw_thermal: 4, hw_slowdown: 8, power_brake: 16 } as const;
@@ -101,6 +117,14 @@ export function stragglerRow(record: LeewayRecord): StragglerRow | null {
       };
     case 'gpu':
       return gpuRow(record);
+    case 'nic':
+      return {
+        type: 'nic',
+        node: record.node,
+        device: record.device,
+        at_ms: record.at_ms,
+        trouble_count: total([record.pfc_frames, record.retransmits, record.link_downed]),
+      };
     case 'host':
       return { type: 'host', node: record.node, at_ms: record.at_ms, cpu_ratio: record.cpu_utilization ?? null };
     case 'job':
@@ -129,7 +153,27 @@ function stepRow(record: RecordOf<'step'>): StepRow {
     transfer_ms: record.transfer_ms ?? null,
     tokens: work > 0 ? work : null,
     train: record.phase === 'train',
+    groups: record.collectives === undefined || record.collectives.length === 0 ? null : groupTimes(record.collectives),
   };
+}
+
+/** (group, op) pairs of one rank and step that are told apart; a rank is in a handful of groups. */
+const GROUPS_MAX = 32;
+
+function groupTimes(collectives: NonNullable<RecordOf<'step'>['collectives']>): GroupTime[] {
+  const times = new Map<string, GroupTime>();
+  for (const { group, op, bytes, arrive_ms, end_ms } of collectives) {
+    const key = `${group} ${op}`;
+    const held = times.get(key) ?? { group, op, bytes: 0, spent_ms: 0 };
+    if (times.size >= GROUPS_MAX && !times.has(key)) continue;
+    times.set(key, { group, op, bytes: held.bytes + bytes, spent_ms: held.spent_ms + Math.max(0, end_ms - arrive_ms) });
+  }
+  return [...times.values()];
+}
+
+function total(counters: readonly (number | undefined)[]): number | null {
+  const known = counters.filter((counter) => counter !== undefined);
+  return known.length === 0 ? null : known.reduce((sum, counter) => sum + counter, 0);
 }
 
 function gpuRow(record: RecordOf<'gpu'>): GpuRow {
@@ -170,7 +214,7 @@ function jobRow(record: RecordOf<'job'>): JobRow {
   };
 }
 
-const ORDER = { job: 0, phase: 1, gpu: 2, host: 3, heartbeat: 4, step: 5 } as const;
+const ORDER = { job: 0, phase: 1, gpu: 2, nic: 3, host: 4, heartbeat: 5, step: 6 } as const;
 
 /** Order in which rows are processed: by time, ties by type, rank and step, so that arrival order cannot matter. */
 export function compareRows(a: StragglerRow, b: StragglerRow): number {
@@ -181,6 +225,7 @@ export function compareRows(a: StragglerRow, b: StragglerRow): number {
 
 function tieKey(row: StragglerRow): string {
   if (row.type === 'gpu') return `${row.node}/${row.gpu}`;
+  if (row.type === 'nic') return `${row.node}/${row.device}`;
   if (row.type === 'host') return row.node;
   if (row.type === 'phase') return `${row.job}/${row.phase}/${row.state}`;
   return row.type === 'job' ? `${row.job}/${row.attempt}` : `${row.job}/${row.attempt}/${row.rank}/${row.step}`;

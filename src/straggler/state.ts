@@ -6,6 +6,7 @@ export type DetectorState = {
   /** Telemetry by `node/gpu` and by node, in 10 s buckets. */
   readonly gpus: Map<string, GpuBucket[]>;
   readonly hosts: Map<string, HostBucket[]>;
+  readonly nics: Map<string, NicBucket[]>;
   released_ms: number;
   forced_count: number;
 };
@@ -40,6 +41,8 @@ export type AttemptState = {
   over_since_ms: number | null;
   readonly compute: Map<number, Track>;
   readonly input: Map<number, Track>;
+  /** Transfer time by `group op`. */
+  readonly network: Map<string, Track>;
   readonly job: Track;
   /** What the step time was made of in unflagged blocks, and in the last ones: which part grew names the cause. */
   readonly usual_parts: StepParts[];
@@ -100,7 +103,7 @@ export type Cause =
   | 'storage'
   | 'mismatch'
   | 'unknown';
-export type Subject = { readonly type: 'rank' | 'node' | 'job'; readonly id: string };
+export type Subject = { readonly type: 'rank' | 'node' | 'group' | 'job'; readonly id: string };
 
 export type IncidentState = {
   readonly id: string;
@@ -189,6 +192,7 @@ export type GpuBucket = {
   nvlink_error_count: number | null;
   pcie_width: number | null;
 };
+export type NicBucket = { readonly bucket: number; readonly trouble_count: number };
 export type HostBucket = { readonly bucket: number; cpu_ratio: number };
 
 /** A new track without history. */
@@ -251,6 +255,7 @@ export function newAttempt(attempt: number, first_step: number): AttemptState {
     over_since_ms: null,
     compute: new Map(),
     input: new Map(),
+    network: new Map(),
     job: newTrack(),
     usual_parts: [],
     recent_parts: [],

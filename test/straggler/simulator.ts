@@ -1,63 +1,6 @@
 import { normal, type Random, seededRandom } from '../../src/core/random.ts';
 import type { LeewayRecord, RecordOf } from '../../src/core/records.ts';
-
-/** What is done to the simulated job. `steps` count from 0; `ratio` 0.2 = 20 % more time. */
-export type Fault =
-  | {
-      readonly kind: 'gpu_slow';
-      readonly rank: number;
-      readonly ratio: number;
-      readonly from: number;
-      readonly to?: number;
-      readonly echo?: 'thermal' | 'power';
-    }
-  | {
-      readonly kind: 'node_slow';
-      readonly node: number;
-      readonly ratio: number;
-      readonly from: number;
-      readonly to?: number;
-    }
-  | {
-      readonly kind: 'loader_stall';
-      readonly rank: number;
-      readonly ratio: number;
-      readonly from: number;
-      readonly to?: number;
-    }
-  | { readonly kind: 'storage_stall'; readonly ratio: number; readonly from: number; readonly to?: number }
-  | { readonly kind: 'global_slow'; readonly ratio: number; readonly from: number; readonly to?: number }
-  | {
-      readonly kind: 'hang';
-      readonly rank: number;
-      readonly from: number;
-      readonly resume_ms?: number;
-      readonly mute?: boolean;
-    }
-  | { readonly kind: 'checkpoint_stall'; readonly from: number }
-  | { readonly kind: 'gc_pause'; readonly ratio: number }
-  | { readonly kind: 'stage_imbalance'; readonly ratio: number }
-  | { readonly kind: 'sequence_imbalance'; readonly sigma: number }
-  | { readonly kind: 'curriculum'; readonly ratio: number; readonly from: number }
-  | { readonly kind: 'heterogeneity'; readonly sigma: number }
-  | { readonly kind: 'jitter'; readonly bursts: number }
-  | { readonly kind: 'checkpoints'; readonly every: number };
-
-export type Plan = {
-  readonly seed: number;
-  readonly dp: number;
-  readonly pp?: number;
-  readonly tp?: number;
-  readonly ranks_per_node?: number;
-  readonly steps: number;
-  readonly compute_ms?: number;
-  /** Per-step noise of a rank's compute; 0.004 of a well-kept cluster, 0.03 and 0.06 of shared ones. */
-  readonly noise?: number;
-  readonly faults: readonly Fault[];
-  readonly beats?: boolean;
-  readonly gpus?: boolean;
-  readonly price?: number;
-};
+import type { Fault, Plan } from './plan.ts';
 
 export type Simulation = {
   readonly records: readonly LeewayRecord[];
@@ -87,8 +30,11 @@ export function simulate(plan: Plan): Simulation {
   const hang = plan.faults.find((fault) => fault.kind === 'hang' || fault.kind === 'checkpoint_stall');
   for (let step = 0; step < plan.steps; step++) {
     const { faulty, clean } = world.draw(step, layout.places);
+    const transfers = transfersOf(plan, layout, step);
+    const slowest = (kind: 'faulty' | 'clean'): number =>
+      Math.max(...[...transfers.values()].map((item) => item[kind]));
     const duration =
-      Math.max(...faulty.map((rank) => rank.compute_ms + rank.data_ms)) + TRANSFER_MS + world.checkpointMs(step);
+      Math.max(...faulty.map((rank) => rank.compute_ms + rank.data_ms)) + slowest('faulty') + world.checkpointMs(step);
     let silence_ms = 0;
     if (hang !== undefined && step === hang.from) {
       silence_ms = hang.kind === 'hang' ? (hang.resume_ms ?? 180_000) : 180_000;
@@ -97,15 +43,53 @@ export function simulate(plan: Plan): Simulation {
     }
     const end_ms = at_ms + duration + silence_ms;
     clean_ms.push(
-      Math.max(...clean.map((rank) => rank.compute_ms + rank.data_ms)) + TRANSFER_MS + world.checkpointMs(step),
+      Math.max(...clean.map((rank) => rank.compute_ms + rank.data_ms)) + slowest('clean') + world.checkpointMs(step),
     );
     step_ms.push(duration + silence_ms);
     for (const [rank, sample] of faulty.entries())
-      records.push(stepRecord(layout.job, rank, step, { ...sample, end_ms, duration: duration + silence_ms }));
+      records.push(
+        stepRecord(
+          plan,
+          layout,
+          { rank, step },
+          {
+            ...sample,
+            at_ms,
+            end_ms,
+            duration: duration + silence_ms,
+            transfer_ms: transfers.get(groupOf(layout, rank))?.faulty ?? TRANSFER_MS,
+            barrier_ms: Math.max(...faulty.map((item) => item.compute_ms + item.data_ms)),
+          },
+        ),
+      );
     telemetry(plan, layout, records, { step, at_ms, end_ms });
     at_ms = end_ms;
   }
   return { records, step_ms, clean_ms, ranks: layout.ranks, job: layout.job };
+}
+
+/** Transfer time of each data-parallel group: 3 % noise, and a slow card on one of its nodes with 20 % jitter. */
+function transfersOf(plan: Plan, layout: Layout, step: number): Map<string, { faulty: number; clean: number }> {
+  const transfers = new Map<string, { faulty: number; clean: number }>();
+  for (const place of layout.places) {
+    const name = groupOf(layout, place.rank);
+    const random = seededRandom(plan.seed * 17 + step * 2_003 + place.pp * 53 + place.tp * 7);
+    const clean =
+      transfers.get(name)?.clean ?? TRANSFER_MS * Math.exp((plan.collectives === true ? 0.03 : 0) * normal(random));
+    const jitter = 1 + 0.2 * normal(random);
+    const fault = plan.faults.find(
+      (item) =>
+        item.kind === 'nic_slow' && item.node === place.node && step >= item.from && step < (item.to ?? Infinity),
+    );
+    const faulty = fault?.kind === 'nic_slow' ? clean * (1 + fault.ratio * jitter) : clean;
+    transfers.set(name, { clean, faulty: Math.max(faulty, transfers.get(name)?.faulty ?? 0) });
+  }
+  return transfers;
+}
+
+function groupOf(layout: Layout, rank: number): string {
+  const place = layout.places[rank];
+  return `dp-${place?.pp ?? 0}-${place?.tp ?? 0}`;
 }
 
 type Layout = {
@@ -256,26 +240,33 @@ class World {
 }
 
 function stepRecord(
-  job: string,
-  rank: number,
-  step: number,
-  sample: Sample & { end_ms: number; duration: number },
+  plan: Plan,
+  layout: Layout,
+  of: { rank: number; step: number },
+  sample: Sample & { at_ms: number; end_ms: number; duration: number; transfer_ms: number; barrier_ms: number },
 ): RecordOf<'step'> {
-  const wait_ms = Math.max(0, sample.duration - sample.compute_ms - sample.data_ms - TRANSFER_MS);
+  const ready_ms = sample.compute_ms + sample.data_ms;
+  const skew_ms = (of.rank % 7) * 0.3;
+  const group = groupOf(layout, of.rank);
+  const arrive_ms = sample.at_ms + ready_ms + skew_ms;
+  const end_ms = sample.at_ms + sample.barrier_ms + sample.transfer_ms + skew_ms;
   return {
     type: 'step',
-    job,
+    job: layout.job,
     attempt: 0,
-    rank,
-    step,
-    at_ms: sample.end_ms + (rank % 7) * 0.3,
+    rank: of.rank,
+    step: of.step,
+    at_ms: sample.end_ms + skew_ms,
     duration_ms: sample.duration,
     compute_ms: sample.compute_ms,
     data_ms: sample.data_ms,
-    wait_ms,
-    transfer_ms: TRANSFER_MS,
+    wait_ms: Math.max(0, sample.duration - ready_ms - sample.transfer_ms),
+    transfer_ms: sample.transfer_ms,
     tokens: sample.tokens,
     phase: 'train',
+    ...(plan.collectives === true
+      ? { collectives: [{ group, op: 'all_reduce', seq: of.step, bytes: 1_000_000_000, arrive_ms, end_ms }] }
+      : {}),
   };
 }
 
@@ -323,6 +314,20 @@ function telemetry(
         step: at.step,
         state: 'running',
       });
+  if (plan.nics === true)
+    for (const node of new Set(layout.places.map((place) => place.node))) {
+      const fault = plan.faults.find((item) => item.kind === 'nic_slow' && item.node === node && at.step >= item.from);
+      const retransmits = fault?.kind === 'nic_slow' ? 500 * (at.step - fault.from) : Math.floor(at.step / 50);
+      records.push({
+        type: 'nic',
+        node: `node-${node}`,
+        device: 'mlx5_0',
+        at_ms: at.end_ms,
+        tx_bytes: 0,
+        rx_bytes: 0,
+        retransmits,
+      });
+    }
   if (plan.gpus !== true) return;
   for (const place of layout.places) {
     const fault = plan.faults.find(
@@ -343,20 +348,4 @@ function telemetry(
       throttle: echo === 'thermal' ? ['hw_thermal'] : echo === 'power' ? ['sw_power_cap'] : [],
     });
   }
-}
-
-/** The records as a collector delivers them: up to `late_ms` late, some twice, some never; seeded. */
-export function delivered(
-  records: readonly LeewayRecord[],
-  how: { seed: number; late_ms: number; lost: number; twice: number },
-): LeewayRecord[] {
-  const random = seededRandom(how.seed);
-  const out: { at: number; record: LeewayRecord }[] = [];
-  for (const record of records) {
-    const at_ms = 'at_ms' in record ? record.at_ms : 0;
-    if (record.type !== 'job' && random.next() < how.lost) continue;
-    out.push({ at: at_ms + random.next() * how.late_ms, record });
-    if (random.next() < how.twice) out.push({ at: at_ms + random.next() * how.late_ms, record });
-  }
-  return out.sort((a, b) => a.at - b.at).map((item) => item.record);
 }
