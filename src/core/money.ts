@@ -1,7 +1,7 @@
 import type { Fraction } from './rational.ts';
 
 /** Nano-USD in one USD and in one cent. All money inside Leeway is BigInt nano-USD. */
-export const NANO_PER_USD = 1_000_000_000n;
+const NANO_PER_USD = 1_000_000_000n;
 export const NANO_PER_CENT = 10_000_000n;
 
 const MONEY = /^(-?)(\d{1,12})(?:\.(\d{1,9}))?$/;

@@ -1,7 +1,7 @@
 /** An exact quotient of integers; `denominator` > 0, not necessarily in lowest terms. */
 export type Fraction = { readonly numerator: bigint; readonly denominator: bigint };
 
-export const ZERO: Fraction = { numerator: 0n, denominator: 1n };
+const ZERO: Fraction = { numerator: 0n, denominator: 1n };
 
 /**
  * Exact sum. Adds in a balanced tree, so that thousands of coprime denominators cost a few large products instead of

@@ -31,7 +31,7 @@ export type Observer = (part: {
 }) => void;
 
 /** Most cells of one asset: 285 years of hours, the longest span whose µs are exact numbers (2⁵³ / 3.6 × 10⁹). */
-export const CELLS_MAX = 2_500_000;
+const CELLS_MAX = 2_500_000;
 
 type Term = { cost: bigint; time: bigint };
 type RowSum = { category: Category; tenant: Tenant | null; modes: number; terms: Map<bigint, Term> };

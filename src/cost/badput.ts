@@ -129,7 +129,7 @@ function union(stretches: readonly Stretch[]): Stretch[] {
 }
 
 /** Disjoint ascending segments: where buckets overlap, the first in the order of BUCKETS. */
-export function bucketTimeline(buckets: readonly Segment[]): Segment[] {
+function bucketTimeline(buckets: readonly Segment[]): Segment[] {
   const events = buckets
     .filter(({ from, to }) => from < to)
     .flatMap(({ from, to, bucket }) => [
@@ -150,7 +150,7 @@ export function bucketTimeline(buckets: readonly Segment[]): Segment[] {
 }
 
 /** A stretch cut along a timeline; what the timeline leaves open is productive. */
-export function within(timeline: readonly Segment[], stretch: Stretch): Segment[] {
+function within(timeline: readonly Segment[], stretch: Stretch): Segment[] {
   const parts: Segment[] = [];
   let from = stretch.from;
   for (let index = firstAfter(timeline, stretch.from); index < timeline.length; index++) {

@@ -8,7 +8,7 @@ import { type CommitmentRecord, HOUR_US_BIG, hourAfter, hourOf } from './record.
 export type CoveredBills = Map<string, Map<number, bigint>>;
 
 /** What a commitment covers: an instance type in a region. */
-export function coverKey(of: { readonly instance_type: string; readonly region: string }): string {
+function coverKey(of: { readonly instance_type: string; readonly region: string }): string {
   return JSON.stringify([of.instance_type, of.region]);
 }
 

@@ -6,7 +6,7 @@ import { HOUR_MS, type Mode } from './record.ts';
 import type { Ledger } from './ledger.ts';
 
 /** A stretch of time with one price and one share. Its exact cost is price × length × share_numerator / share_denominator. */
-export type CostSegment = {
+type CostSegment = {
   readonly from_ms: number;
   readonly to_ms: number;
   readonly mode: Mode;
@@ -28,7 +28,7 @@ export type Explanation = {
 };
 
 /** Most segments listed: one second each of an hour. */
-export const SEGMENTS_MAX = 3_600;
+const SEGMENTS_MAX = 3_600;
 
 /**
  * Takes an amount apart: `tenant` is a tenant's canonical JSON or a category's word. Null where the ledger has no such

@@ -23,10 +23,10 @@ export type LedgerOptions = {
   readonly group_by?: readonly string[];
 };
 
-export type CostWarning = { readonly code: 'LW-COST-UNPRICED'; readonly asset: string; readonly message: string };
+type CostWarning = { readonly code: 'LW-COST-UNPRICED'; readonly asset: string; readonly message: string };
 
 /** Totals by category; their sum is `billed`. Nano-USD. */
-export type Totals = Readonly<Record<'billed' | Category, bigint>>;
+type Totals = Readonly<Record<'billed' | Category, bigint>>;
 
 /** Everything the ledger knows. `rows` are the smallest entries, one an asset, hour, category and tenant. */
 export type Ledger = {
@@ -44,7 +44,7 @@ export type Ledger = {
 };
 
 /** Most hours over all assets and charges: 1,000 assets for a year. More needs a window. */
-export const HOURS_MAX = 8_760_000;
+const HOURS_MAX = 8_760_000;
 
 /**
  * The exact cost ledger of a set of records (contracts/cost.md): every row an integer of nano-USD, rows of an asset's

@@ -196,7 +196,7 @@ function within(value: unknown, high: number): boolean {
 }
 
 /** A count as an integer, or null when it is none or outside 0…2⁶³−1. */
-export function countOf(value: unknown): bigint | null {
+function countOf(value: unknown): bigint | null {
   if (typeof value === 'number' && !Number.isInteger(value)) return null;
   if (typeof value === 'string' && !/^\d{1,40}$/.test(value)) return null;
   if (typeof value !== 'number' && typeof value !== 'string' && typeof value !== 'bigint') return null;

@@ -12,7 +12,7 @@ export type Recommendation = {
 };
 
 /** Least hours before a rule speaks: one whole day, so that a night alone is no finding. */
-export const HOURS_MIN = 24;
+const HOURS_MIN = 24;
 /** A week of evidence makes confidence high. */
 const HOURS_SURE = 168;
 const HOURS_PER_MONTH = 730n;

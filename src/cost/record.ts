@@ -137,7 +137,7 @@ export type CorrectionRecord = Origin &
   };
 
 /** Read for its form only: budgets are watched by the service, not by the ledger. */
-export type BudgetRecord = Origin & { readonly type: 'budget' };
+type BudgetRecord = Origin & { readonly type: 'budget' };
 
 export type CostRecord =
   | AssetRecord
