@@ -4,10 +4,19 @@ import Type, { type Static, type TObject, type TProperties } from 'typebox';
 
 const text = (fallback: string) => Type.String({ minLength: 1, maxLength: 4096, default: fallback });
 const nullableText = Type.Union([Type.String({ minLength: 1, maxLength: 4096 }), Type.Null()], { default: null });
-const webAddress = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 2048 });
+const webAddress = Type.String({
+  pattern: '^https?://[^\\s]+$',
+  maxLength: 2048,
+  description: 'an address that starts with https:// or http://',
+});
 const milliseconds = (fallback: number) => Type.Integer({ minimum: 1, maximum: 3_155_760_000_000, default: fallback });
 const days = (fallback: number) => Type.Integer({ minimum: 1, maximum: 36_500, default: fallback });
-const usd = (fallback: string) => Type.String({ pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{1,9})?$', default: fallback });
+const usd = (fallback: string) =>
+  Type.String({
+    pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{1,9})?$',
+    description: 'money as text, such as "100" or "4.50"',
+    default: fallback,
+  });
 const name = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$' });
 const strings = (fallback: readonly string[]) =>
   Type.Array(Type.String({ minLength: 1, maxLength: 512 }), { maxItems: 1000, default: [...fallback] });
@@ -119,6 +128,18 @@ const sections = {
       rows: Type.Integer({ minimum: 1, maximum: 100_000_000, default: 5000 }),
     }),
   }),
+  stragglers: Type.Object({
+    block_steps: Type.Integer({ minimum: 2, maximum: 1000, default: 10 }),
+    theta_ratio: Type.Number({ exclusiveMinimum: 0, maximum: 10, default: 0.04 }),
+    z_min: Type.Number({ exclusiveMinimum: 0, maximum: 1000, default: 6 }),
+    scale_floor_ratio: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 0.004 }),
+    warmup_steps: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 50 }),
+    min_duration_ms: Type.Integer({ minimum: 0, maximum: 86_400_000, default: 60_000 }),
+    lateness_ms: Type.Integer({ minimum: 0, maximum: 600_000, default: 10_000 }),
+    job_theta_ratio: Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: 10 }), Type.Null()], { default: 0.03 }),
+  }),
+  /** Where a sidecar sends what it collects: the address of a gateway, or of a whole service. */
+  gateway: Type.Object({ url: Type.Union([webAddress, Type.Null()], { default: null }), token_file: nullableText }),
   cost: Type.Object({
     assets_file: nullableText,
     prices_file: nullableText,

@@ -118,10 +118,14 @@ export function show(value: unknown): string {
 
 /** What a schema accepts, in words: `an integer 0 to 65535`, `"block"`, `text or null`. */
 export function describeSchema(schema: TSchema): string {
+  const description: unknown = Reflect.get(schema, 'description');
+  if (typeof description === 'string') return description;
   const branches = branchesOf(schema);
   if (branches.length > 0) return branches.map(describeSchema).join(' or ');
   const constant: unknown = Reflect.get(schema, 'const');
   if (constant !== undefined) return JSON.stringify(constant);
+  const options: unknown = Reflect.get(schema, 'enum');
+  if (Array.isArray(options)) return choice(options);
   const type: unknown = Reflect.get(schema, 'type');
   if (type === 'integer' || type === 'number')
     return `${type === 'integer' ? 'an integer' : 'a number'}${range(schema)}`;

@@ -14,9 +14,9 @@ export function parseQuery(schema: TObject | null, query: Readonly<Record<string
   return checked(schema, values, { path: 'query', code: 'LW-USAGE' });
 }
 
-/** Path parameters under their schema. Throws LW-USAGE. */
+/** Path parameters under their schema. Throws LW-NOT-FOUND: nothing has an empty or endless name. */
 export function parseParams(schema: TObject | null, params: unknown): unknown {
-  return schema === null ? undefined : checked(schema, params, { path: 'path', code: 'LW-USAGE' });
+  return schema === null ? undefined : checked(schema, params, { path: 'path', code: 'LW-NOT-FOUND' });
 }
 
 /** A control route's body: JSON, closed; nothing at all counts as `{}`. Throws LW-MEDIA-TYPE or LW-BODY. */
@@ -62,7 +62,7 @@ function depthOf(text: string): number {
 function checked(
   schema: TObject | null,
   value: unknown,
-  at: { readonly path: string; readonly code: 'LW-USAGE' | 'LW-BODY' },
+  at: { readonly path: string; readonly code: 'LW-USAGE' | 'LW-BODY' | 'LW-NOT-FOUND' },
 ): unknown {
   const result =
     schema === null ? { value: {}, errors: unknownParts(value, at.path) } : checkAgainst(schema, value, at.path);

@@ -73,7 +73,7 @@ export async function createServer(options: ServerOptions): Promise<HttpServer> 
   const routes = allRoutes(context, files, options.version);
   const guard = createGuard({ tokens: options.tokens, public_url: options.settings.public_url });
   const app = fastify({
-    https: await tlsOptions(options.settings.tls),
+    ...(await protocolOptions(options.settings.tls)),
     logger: false,
     bodyLimit: INGEST_CAPS.sent_max,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -124,14 +124,17 @@ function allRoutes(context: RouteContext, files: readonly StaticFile[], version:
   return [...routes, ...staticRoutes(files)];
 }
 
-async function tlsOptions(tls: ServerSettings['tls']): Promise<{ cert: Buffer; key: Buffer } | null> {
-  if (tls.cert_file === null || tls.key_file === null) return null;
+/** A missing Host header is answered by the guard, as a problem, not by Node's bare 400. */
+const HTTP_OPTIONS = { requireHostHeader: false };
+
+async function protocolOptions(tls: ServerSettings['tls']) {
+  if (tls.cert_file === null || tls.key_file === null) return { http: HTTP_OPTIONS };
   const read = (path: string): Promise<Buffer> =>
     readFile(path).catch((error: unknown) => {
       const reason = systemCode(error) ?? 'unknown reason';
       throw new LeewayError('LW-CONFIG', `server.tls: ${path} cannot be read (${reason})`, { cause: error });
     });
-  return { cert: await read(tls.cert_file), key: await read(tls.key_file) };
+  return { https: { ...HTTP_OPTIONS, cert: await read(tls.cert_file), key: await read(tls.key_file) } };
 }
 
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
@@ -275,6 +278,8 @@ function pathOf(request: FastifyRequest): string {
 
 function sendProblem(reply: FastifyReply, error: unknown, instance: string): FastifyReply {
   const problem = problemFrom(error, instance);
+  // A body that was not read to its end would go on arriving: its connection ends with the answer.
+  if (problem.status === 413 && !reply.request.raw.complete) reply.header('connection', 'close');
   return reply
     .code(problem.status)
     .headers(problemHeaders(problem))

@@ -135,7 +135,7 @@ export interface OperateService {
   approve(action: Action): Promise<DecisionItem>;
   reject(action: Action): Promise<DecisionItem>;
   cancel(action: Action): Promise<DecisionItem>;
-  mute(action: Action & { readonly until_ms: number | null }): Promise<RuleItem>;
+  mute(action: Action): Promise<RuleItem>;
   unmute(action: Action): Promise<RuleItem>;
   testSink(action: Action): Promise<SinkTest>;
   replay(action: Action): Promise<NotificationItem>;

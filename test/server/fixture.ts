@@ -297,11 +297,12 @@ function operators(note: Note): Services['operate'] {
         { request, actor },
         {
           id: 'sil_1',
-          match: request.match,
-          from_ms: request.from_ms ?? NOW_MS,
-          until_ms: request.until_ms,
-          note: request.note ?? null,
-          actor,
+          matchers: request.matchers,
+          starts_at_ms: request.starts_at_ms ?? NOW_MS,
+          ends_at_ms: request.ends_at_ms,
+          comment: request.comment ?? '',
+          created_by: actor,
+          created_at_ms: NOW_MS,
         },
       ),
     approve: async (action) => {

@@ -2,7 +2,7 @@ import { filtersOf, listAnswer, pagingOf } from '../page.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { idParams, listOf, listQuery, noteBody } from '../shapes/base.ts';
 import { NOTIFICATION } from '../shapes/incident.ts';
-import { MUTE_BODY, RULE, SINK, SINK_TEST } from '../shapes/operation.ts';
+import { RULE, SINK, SINK_TEST } from '../shapes/operation.ts';
 import { DELIVERY, DELIVERY_QUERY, SOURCE, SOURCES_QUERY } from '../shapes/telemetry.ts';
 import { actionOf } from './incidents.ts';
 
@@ -41,17 +41,17 @@ export const deliveryRoutes: readonly Route[] = [
     method: 'POST',
     path: '/api/v1/rules/{id}/mute',
     scope: 'operate',
-    summary: 'The rule opens no incidents, until `until_ms` where given',
+    summary: 'The rule goes on judging and tells nobody',
     params: idParams,
-    body: MUTE_BODY,
+    body: noteBody,
     answer: RULE,
-    run: (call, { services }) => services.operate.mute({ ...actionOf(call), until_ms: call.body.until_ms ?? null }),
+    run: (call, { services }) => services.operate.mute(actionOf(call)),
   }),
   defineRoute({
     method: 'POST',
     path: '/api/v1/rules/{id}/unmute',
     scope: 'operate',
-    summary: 'The rule opens incidents again',
+    summary: 'The rule tells again',
     params: idParams,
     body: noteBody,
     answer: RULE,
@@ -74,7 +74,11 @@ export const deliveryRoutes: readonly Route[] = [
     params: idParams,
     body: noteBody,
     answer: SINK_TEST,
-    run: (call, { services }) => services.operate.testSink(actionOf(call)),
+    run: async (call, { services }) => {
+      const tested = await services.operate.testSink(actionOf(call));
+      // Nothing more: whether a forbidden address listens must not show in any field.
+      return tested.outcome === 'blocked' ? { outcome: 'blocked' } : tested;
+    },
   }),
   defineRoute({
     method: 'POST',

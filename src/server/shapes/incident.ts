@@ -75,33 +75,30 @@ export const INCIDENT_DETAIL = Type.Object({
   decisions: Type.Array(DECISION),
 });
 
-/** What a silence covers: every given field must equal the incident's. */
-export const SILENCE_MATCH = Type.Object(
-  {
-    kind: Type.Optional(text),
-    rule: Type.Optional(text),
-    job: Type.Optional(text),
-    model: Type.Optional(text),
-    severity: Type.Optional(words(SEVERITIES)),
-    incident: Type.Optional(text),
-  },
-  { minProperties: 1 },
+export const SILENCE_FIELDS = ['rule', 'kind', 'severity', 'job', 'model', 'source', 'subject', 'incident'] as const;
+
+/** A silence holds back what fits every matcher; `value` may end in `*` for any rest. */
+const matchers = Type.Array(
+  Type.Object({ field: words(SILENCE_FIELDS), value: Type.String({ minLength: 1, maxLength: 512 }) }),
+  { minItems: 1, maxItems: 32 },
 );
 
 export const SILENCE_REQUEST = Type.Object({
-  match: SILENCE_MATCH,
-  from_ms: Type.Optional(time),
-  until_ms: time,
-  note: Type.Optional(Type.String({ maxLength: 4096 })),
+  matchers,
+  /** Absent = now. */
+  starts_at_ms: Type.Optional(time),
+  ends_at_ms: time,
+  comment: Type.Optional(Type.String({ maxLength: 4096 })),
 });
 
 export const SILENCE = Type.Object({
   id: text,
-  match: SILENCE_MATCH,
-  from_ms: time,
-  until_ms: time,
-  note: nullableText,
-  actor: nullableText,
+  matchers,
+  starts_at_ms: time,
+  ends_at_ms: time,
+  comment: text,
+  created_by: text,
+  created_at_ms: time,
 });
 
 export type IncidentItem = Static<typeof INCIDENT>;

@@ -94,11 +94,6 @@ export const RULE = Type.Object({
   muted: Type.Boolean(),
 });
 
-export const MUTE_BODY = Type.Object({
-  note: Type.Optional(Type.String({ maxLength: 4096 })),
-  until_ms: Type.Optional(time),
-});
-
 export const SINK = Type.Object({
   id: text,
   kind: text,

@@ -1,0 +1,123 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, expect, test } from 'vitest';
+import { command } from '../../src/cli/check.ts';
+import { openSqliteControl } from '../../src/control/sqlite.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { appendAudit } from '../../src/pipeline/audit.ts';
+import { temporaryDirectory } from '../server/fixture.ts';
+import { runIn } from './terminal.ts';
+
+describe('leeway check config', () => {
+  test('is content with no file at all', async () => {
+    await using directory = await temporaryDirectory();
+    const ran = await runIn(directory.path, command, ['config']);
+    expect([ran.exit, ran.err]).toEqual([0, '']);
+    expect(ran.out).toContain('no errors');
+  });
+
+  test('lists every error on its own line: exit 3', async () => {
+    await using directory = await temporaryDirectory();
+    await writeFile(
+      join(directory.path, 'leeway.config.json'),
+      '{"server":{"port":"x"},"spool":{"fsync":1},"colour":2}',
+    );
+    const ran = await runIn(directory.path, command, ['config']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err.trimEnd().split('\n').length).toBe(3);
+    expect(ran.err).toContain('error[LW-CONFIG]: server.port: got "x", expected an integer 0 to 65535\n');
+  });
+
+  test.each([
+    ['a file that is no JSON', '{'],
+    ['a tokens file that is missing', '{"auth":{"tokens_file":"none"}}'],
+  ])('refuses %s: exit 3', async (_what, text) => {
+    await using directory = await temporaryDirectory();
+    await writeFile(join(directory.path, 'leeway.config.json'), text);
+    const ran = await runIn(directory.path, command, ['config', '--format', 'json']);
+    expect(ran.exit).toBe(3);
+    expect(JSON.parse(ran.out)).toMatchObject({
+      version: 1,
+      check: 'config',
+      ok: false,
+      errors: [{ code: 'LW-CONFIG' }],
+    });
+  });
+
+  test('refuses a damaged tokens file without repeating it', async () => {
+    await using directory = await temporaryDirectory();
+    await writeFile(join(directory.path, 'leeway.config.json'), '{"auth":{"tokens_file":"tokens"}}');
+    await writeFile(join(directory.path, 'tokens'), '{"id":"a","sha256":"hunter2","scopes":["read"]}\nhunter3\n');
+    const ran = await runIn(directory.path, command, ['config']);
+    expect([ran.exit, ran.err.trimEnd().split('\n').length]).toEqual([3, 2]);
+    expect(ran.err).not.toContain('hunter');
+  });
+});
+
+describe('leeway check rules', () => {
+  test('lists the errors of every rule file: exit 3', async () => {
+    await using directory = await temporaryDirectory();
+    await writeFile(join(directory.path, 'leeway.config.json'), '{"rules_dir":"rules"}');
+    await mkdir(join(directory.path, 'rules'));
+    await writeFile(join(directory.path, 'rules', 'broken.json'), '{"id":"broken"}');
+    await writeFile(join(directory.path, 'rules', 'nonsense.json'), 'nonsense');
+    const ran = await runIn(directory.path, command, ['rules']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err).toContain('error[LW-CONFIG-RULE]: broken.json: ');
+    expect(ran.err).toContain('error[LW-CONFIG-RULE]: nonsense.json: ');
+  });
+
+  test('refuses a folder without rules: nothing would ever be told', async () => {
+    await using directory = await temporaryDirectory();
+    await writeFile(join(directory.path, 'leeway.config.json'), '{"rules_dir":"rules"}');
+    expect((await runIn(directory.path, command, ['rules'])).exit).toBe(3);
+  });
+});
+
+describe('leeway check audit', () => {
+  const entries = async (data_dir: string) => {
+    await using control = await openSqliteControl({ data_dir, clock: systemClock });
+    for (const subject of ['a', 'b', 'c'])
+      await control.transaction((tx) =>
+        appendAudit(tx, { at_ms: 1, actor: 'local', action: 'incident.resolve', subject, detail: {} }),
+      );
+  };
+
+  test('is content with an unbroken chain', async () => {
+    await using directory = await temporaryDirectory();
+    await entries(join(directory.path, 'leeway-data'));
+    const ran = await runIn(directory.path, command, ['audit']);
+    expect([ran.exit, ran.out]).toEqual([0, 'audit: 3 entries in one chain, no errors\n']);
+  });
+
+  test.each([
+    ['changed', `UPDATE doc_audit SET body = replace(body, '"subject":"b"', '"subject":"x"')`],
+    ['taken out', `DELETE FROM doc_audit WHERE id LIKE '%2'`],
+  ])('finds an entry that was %s behind its back: exit 3', async (_what, sql) => {
+    await using directory = await temporaryDirectory();
+    const data_dir = join(directory.path, 'leeway-data');
+    await entries(data_dir);
+    const database = new DatabaseSync(join(data_dir, 'control.sqlite'));
+    expect(database.prepare(sql).run().changes).not.toBe(0);
+    database.close();
+    const ran = await runIn(directory.path, command, ['audit']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err).toContain('entry 2');
+  });
+
+  test('without a log is exit 4, and makes none', async () => {
+    await using directory = await temporaryDirectory();
+    const ran = await runIn(directory.path, command, ['audit']);
+    expect([ran.exit, ran.error?.code]).toEqual([4, 'LW-NOT-FOUND']);
+    expect((await runIn(directory.path, command, ['audit'])).exit).toBe(4);
+  });
+});
+
+test('leeway check without a known subject is exit 2 and lists them', async () => {
+  await using directory = await temporaryDirectory();
+  for (const argv of [[], ['everything']]) {
+    const ran = await runIn(directory.path, command, argv);
+    expect([ran.exit, ran.error?.message]).toEqual([2, expect.stringContaining('config, rules, dashboards, audit')]);
+  }
+});
