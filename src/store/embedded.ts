@@ -10,10 +10,12 @@ import { EmbeddedEngine, EngineError, type StoreEvent } from './embedded-engine.
 import {
   COMPLETE_SEQUENCES,
   createStatements,
+  DROP_INCOMING,
   FRAMES,
   freshRows,
   insertSegment,
   LINEAGE_MAX,
+  loadSegment,
   tableName,
   typedColumns,
 } from './schema.ts';
@@ -107,8 +109,9 @@ class EmbeddedStore implements Store {
   }
 
   insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
-    const inserted = this.#insert(delivery, signal);
-    this.#inserting = inserted;
+    // one after another: they share the session and its table of incoming rows
+    const inserted = this.#inserting.then(() => this.#insert(delivery, signal));
+    this.#inserting = inserted.catch(() => undefined);
     return inserted;
   }
 
@@ -119,13 +122,16 @@ class EmbeddedStore implements Store {
     if (first === undefined) return ok(undefined);
     const file = path.resolve(delivery.path);
     try {
-      const read = await this.#engine.commandRows<FreshRow>(freshRows(table, file, first.lineage));
+      await this.#engine.command(DROP_INCOMING);
+      await this.#engine.command(loadSegment(table, file));
+      const read = await this.#engine.commandRows<FreshRow>(freshRows(table, first.lineage));
       const found = read.reduce((sum, row) => sum + Number(row.found), 0);
       // what the engine does not see it would not store, and say nothing
       if (found !== delivery.rows)
         return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${file}`);
       const fresh = new Map(read.map((row) => [row.lineage, Number(row.fresh)]));
-      await this.#engine.command(insertSegment(table, file));
+      await this.#engine.command(insertSegment(table));
+      await this.#engine.command(DROP_INCOMING);
       const stored_at = new Date(this.#clock.now_ms()).toISOString().slice(0, 23).replace('T', ' ');
       const ledger = frames.map((frame) => {
         const lineage = String(frame.lineage);

@@ -84,36 +84,42 @@ export function createStatements(): string[] {
   return [`CREATE DATABASE IF NOT EXISTS ${DATABASE}`, CREATE_FRAMES, ...RECORD_TYPES.map(createTable)];
 }
 
-/** `file(…)` over a segment of Native blocks. */
-export function segmentSource(type: RecordType, file: string): string {
+/** Drops what an insert left in the session, however it ended. */
+export const DROP_INCOMING = 'DROP TEMPORARY TABLE IF EXISTS incoming';
+
+/**
+ * Reads a segment into the session's table `incoming`: its blocks, one a frame, are decoded once and not five times
+ * (2,000 frames of 10 rows: 0.30 s of CPU instead of 0.86), and what is checked is what is inserted.
+ */
+export function loadSegment(type: RecordType, file: string): string {
   const columns = frameColumns(type).map((column) => `${quoted(column.name)} ${column.type}`);
-  return `file(${literal(file)}, Native, ${literal(['lin Tuple(UInt64)', ...columns].join(', '))})`;
+  const structure = literal(['lin Tuple(UInt64)', ...columns].join(', '));
+  return `CREATE TEMPORARY TABLE incoming ENGINE = Memory AS SELECT * FROM file(${literal(file)}, Native, ${structure})`;
 }
 
-/** Inserts a segment. One block per partition, so a segment is one part where it lies in one month. */
-export function insertSegment(type: RecordType, file: string): string {
+/** Inserts what was loaded. One block per partition, so a segment is one part where it lies in one month. */
+export function insertSegment(type: RecordType): string {
   const names = frameColumns(type).map((column) => quoted(column.name));
   return `INSERT INTO ${tableName(type)} (${names.join(', ')}, precedence)
-SELECT ${names.join(', ')}, bitNot(lin.1) FROM ${segmentSource(type, file)}
+SELECT ${names.join(', ')}, bitNot(lin.1) FROM incoming
 SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, max_partitions_per_insert_block = 0,
   min_insert_block_size_rows = 2000000, min_insert_block_size_bytes = 1000000000`;
 }
 
 /**
- * By frame, the rows of a segment that no smaller lineage holds: first in the file and absent from the table below
+ * By frame, the loaded rows that no smaller lineage holds: first among the loaded and absent from the table below
  * `base`; and, summed over the frames, all rows that the engine found. The answer does not change when the segment is
  * inserted twice, because its own rows are not below `base`.
  */
-export function freshRows(type: RecordType, file: string, base: bigint): string {
+export function freshRows(type: RecordType, base: bigint): string {
   const key = keyColumns(type).map(quoted).join(', ');
-  const source = segmentSource(type, file);
-  return `WITH (SELECT (min(at), max(at)) FROM ${source}) AS span
+  return `WITH (SELECT (min(at), max(at)) FROM incoming) AS span
 SELECT toString(first) AS lineage, sum(times) AS found, countIf((${key}) NOT IN (
   SELECT ${key} FROM ${tableName(type)}
   WHERE at >= span.1 AND at <= span.2 AND precedence > bitNot(toUInt64(${base}))
-    AND (${key}) IN (SELECT ${key} FROM ${source})
+    AND (${key}) IN (SELECT ${key} FROM incoming)
 )) AS fresh FROM (
-  SELECT ${key}, min(lin.1) AS first, count() AS times FROM ${source} GROUP BY ${key}
+  SELECT ${key}, min(lin.1) AS first, count() AS times FROM incoming GROUP BY ${key}
 ) GROUP BY first`;
 }
 
