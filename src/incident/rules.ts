@@ -116,7 +116,7 @@ function paths(problem: Problem): string[] {
 
 function expectation(problem: Problem, path: string): string {
   const params = problem.params ?? {};
-  if ('additionalProperties' in params) return 'no such field';
+  if (!Object.hasOwn(RuleSchema.properties, path.split('.')[0] ?? '')) return 'no such field';
   if ('requiredProperties' in params) return `required: ${hint(path)}`;
   return path === 'severity' ? hint(path) : problem.message;
 }
