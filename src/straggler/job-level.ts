@@ -10,7 +10,7 @@ const EXPLAINS_SHARE_MIN = 0.5;
 const RECENT_BLOCKS = 5;
 /**
  * A job's step time drifts as a whole, so its baseline follows closely: 8 blocks ending 2 ago. On simulated drift
- * (AR(1) ρ 0.995 σ 0.002, 300 runs of 1,500 steps) with θ 0.05, z 4: 0.3 % false alarms, 79 % of +6 % and 100 % of
+ * (AR(1) ρ 0.995 σ 0.002, 300 runs of 1,500 steps) with θ 0.045, z 4: 1.3 % false alarms, 86 % of +6 % and 99 % of
  * +15 % found; with 40 blocks, lag 5, θ 0.03, z 6: 7.7 %, 41 %, 94 %.
  */
 const HISTORY_BLOCKS = 8;

@@ -45,7 +45,7 @@ export const STRAGGLER_DEFAULTS: StragglerOptions = {
   history_blocks: 40,
   min_duration_ms: 60_000,
   lateness_ms: 10_000,
-  job_theta_ratio: 0.05,
+  job_theta_ratio: 0.045,
   job_z_min: 4,
   hang_silence_ms: 60_000,
   hang_steps: 6,
