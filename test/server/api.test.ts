@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { bearer, createFixture, type Fixture, GOOD_SIGNATURE, NOW_MS } from './fixture.ts';
+import { bearer, createFixture, type Fixture } from './fixture.ts';
+import { GOOD_SIGNATURE, NOW_MS } from './memory.ts';
 
 const ITEM_PATHS: Readonly<Record<string, string>> = {
   '/api/v1/jobs/{id}': '/api/v1/jobs/digits',

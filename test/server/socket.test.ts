@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { listen, requireSafeAddress } from '../../src/server/listen.ts';
 import { openTokens } from '../../src/server/tokens.ts';
-import { createFixture, type Fixture, NOW_MS, stepLine, tokensOfEveryScope } from './fixture.ts';
+import { createFixture, type Fixture, stepLine, tokensOfEveryScope } from './fixture.ts';
+import { NOW_MS } from './memory.ts';
 
 const TLS = { cert_file: null, key_file: null };
 

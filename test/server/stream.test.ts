@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ManualClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import { StreamHub } from '../../src/server/stream.ts';
-import { createMemory } from './fixture.ts';
+import { createMemory } from './memory.ts';
 
 function hub() {
   const memory = createMemory();

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ManualClock } from '../../src/core/clock.ts';
 import { allows, openTokens, parseTokens } from '../../src/server/tokens.ts';
-import { NOW_MS, temporaryDirectory, tokenLine } from './fixture.ts';
+import { temporaryDirectory, tokenLine } from './fixture.ts';
+import { NOW_MS } from './memory.ts';
 
 describe('a tokens file', () => {
   test('is refused with every wrong line, and none of its values', () => {
