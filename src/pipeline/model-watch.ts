@@ -169,7 +169,7 @@ export class ModelWatch {
   async #judge(model: string, known: VersionState, now_ms: number, signal: AbortSignal): Promise<void> {
     const { window_ms } = this.#options;
     const from_ms = Math.floor(Math.max(known.first_ms, now_ms - HISTORY_MS) / window_ms) * window_ms;
-    const of = { model, version: known.version, after: known.reference_end, from_ms, to_ms: now_ms };
+    const of = { model, version: known.version, after: null, from_ms, to_ms: now_ms };
     const fresh = await accuracyBySpan(this.#store, { ...of, span_ms: window_ms }, signal);
     known.spans = merged(known.spans, fresh);
     if (known.reference === null) return;

@@ -22,6 +22,9 @@ export type Tell = (
     readonly data: Readonly<Record<string, unknown>>;
     /** The policy's target alone, the sinks alone, or both. */
     readonly to: 'target' | 'sinks' | 'both';
+    readonly decision_id: string;
+    /** After this nothing is dispatched; null = no end. */
+    readonly expires_at_ms: number | null;
     readonly policy: string;
   },
 ) => Promise<void>;
@@ -256,6 +259,8 @@ export class Retraining {
       at_ms: now_ms,
       to: 'target',
       policy: policy.id,
+      decision_id: dispatched.id,
+      expires_at_ms: dispatched.expires_at_ms,
       data: requestData(dispatched, run_id, this.#options.public_url()),
     });
   }
@@ -323,6 +328,8 @@ export class Retraining {
       at_ms: this.#options.clock.now_ms(),
       to,
       policy: decision.policy,
+      decision_id: decision.id,
+      expires_at_ms: null,
       data: {
         decision_id: decision.id,
         model: decision.model,

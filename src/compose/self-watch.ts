@@ -1,0 +1,178 @@
+import { INCIDENTS } from '../control/collections.ts';
+import { systemClock } from '../core/clock.ts';
+import type { Finding } from '../core/finding.ts';
+import type { Bus, Control, Store } from '../core/ports.ts';
+import type { Desk } from '../pipeline/decide.ts';
+import type { CostBook } from '../read/costs.ts';
+import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
+import type { SourceRegistry } from '../read/sources.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { ServiceMetrics } from '../telemetry/metrics.ts';
+import type { CollectorEvents } from './collecting.ts';
+
+// How the service watches itself: the account, its own metrics, its collectors, the watchdog.
+
+/** The account of the delivery is looked at this often: it counts rows. */
+const ACCOUNT_MS = 10_000;
+
+/** Compares emitted with stored every ten seconds; each source with rows has a finding, 0 when it adds up. */
+export function accountWatch(doors: {
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly losses: () => DeclaredLoss[];
+}): (now_ms: number, signal: AbortSignal) => Promise<Finding[]> {
+  let looked_ms = 0;
+  let findings: Finding[] = [];
+  return async (now_ms, signal) => {
+    if (now_ms - looked_ms < ACCOUNT_MS) return findings;
+    looked_ms = now_ms;
+    const items = await deliveryAccount(doors, doors.losses(), signal);
+    const missing = new Map<string, { records: number; emitted: number }>();
+    for (const item of items) {
+      const lost = Object.values(item.declared_loss).reduce((sum, count) => sum + count, 0);
+      const held = missing.get(item.source) ?? { records: 0, emitted: 0 };
+      held.records += Math.max(0, item.emitted - item.stored - item.in_flight - lost);
+      held.emitted += item.emitted;
+      missing.set(item.source, held);
+    }
+    findings = [...missing].map(([source, { records, emitted }]) => imbalance(source, records, emitted, now_ms));
+    return findings;
+  };
+}
+
+function imbalance(source: string, records: number, emitted: number, now_ms: number): Finding {
+  return {
+    name: 'delivery.imbalance',
+    key: `source:${source}/imbalance`,
+    scope: { source },
+    subjects: [{ type: 'source', id: source }],
+    cause: 'storage',
+    value: records,
+    reason: null,
+    data_count: emitted,
+    coverage_ratio: emitted === 0 ? 1 : 1 - records / emitted,
+    window: { from_ms: now_ms - ACCOUNT_MS, to_ms: now_ms },
+    started_at_ms: null,
+    gpu_seconds_lost: null,
+    usd_lost: null,
+    usd_per_hour: null,
+    title: `${records} records of ${source} were acknowledged and are not in the store`,
+    evidence: { emitted, missing: records },
+  };
+}
+
+/** A destination asked not to be told again: the others hear of it. */
+export async function sinkDisabled(desk: Desk, sink: string, reason: string): Promise<void> {
+  const now_ms = systemClock.now_ms();
+  await desk.judge(
+    [
+      {
+        name: 'sink.disabled',
+        key: `sink:${sink}/disabled`,
+        scope: { source: sink },
+        subjects: [{ type: 'sink', id: sink }],
+        cause: 'configuration',
+        value: 1,
+        reason: null,
+        data_count: 1,
+        coverage_ratio: 1,
+        window: { from_ms: now_ms, to_ms: now_ms },
+        started_at_ms: now_ms,
+        gpu_seconds_lost: null,
+        usd_lost: null,
+        usd_per_hour: null,
+        title: `Sink ${sink} is disabled: ${reason}`,
+        evidence: { reason },
+      },
+    ],
+    now_ms,
+  );
+}
+
+export async function watchdog(control: Control, desk: Desk): Promise<void> {
+  const at_ms = systemClock.now_ms();
+  await control.transaction(async (tx) => {
+    await desk.enqueue(tx, {
+      type: 'leeway.watchdog',
+      subject: 'watchdog',
+      event: String(at_ms),
+      at_ms,
+      data: { at_ms },
+    });
+  });
+}
+
+/** Gauges that are read at the moment of a scrape. */
+export function scrapeGauges(metrics: ServiceMetrics, doors: { bus: Bus; costs: CostBook; control: Control }): void {
+  metrics.beforeScrape(async () => {
+    const backlog = doors.bus.backlog();
+    metrics.spoolBytes({}, backlog.bytes);
+    metrics.spoolOldestSeconds({}, backlog.oldest_ms / 1000);
+    metrics.ingestLagSeconds({}, backlog.oldest_ms / 1000);
+    const open = await doors.control.transaction((tx) =>
+      tx.list(INCIDENTS, { where: [{ field: 'status', is: '!=', value: 'resolved' }], limit: 10_000 }),
+    );
+    metrics.clear('leeway_incidents');
+    const counts = new Map<string, { kind: string; severity: string; status: string; count: number }>();
+    for (const { body } of open) {
+      const { kind, severity, status } = body;
+      const held = counts.get(`${kind}/${severity}/${status}`) ?? { kind, severity, status, count: 0 };
+      held.count++;
+      counts.set(`${kind}/${severity}/${status}`, held);
+    }
+    for (const { count, ...labels } of counts.values()) metrics.incidents(labels, count);
+    const { totals } = await doors.costs.ledger({}, systemClock.now_ms());
+    metrics.clear('leeway_cost_usd');
+    for (const [category, nano_usd] of Object.entries(totals))
+      if (category !== 'billed') metrics.costUsd({ category }, Number(nano_usd) / 1e9);
+  });
+}
+
+export function ingested(
+  metrics: ServiceMetrics,
+  { frames, ok, duration_ms }: { frames: number; rows: number; ok: boolean; duration_ms: number },
+): void {
+  metrics.framesIngested({}, frames);
+  if (ok) metrics.framesStored({}, frames);
+  metrics.storeInsertSeconds({}, duration_ms / 1000);
+}
+
+/** Collectors' reports as sources, metrics and log lines; an absent source is said once. */
+export function collectorEvents(parts: {
+  sources: SourceRegistry;
+  metrics: ServiceMetrics;
+  logger: Logger;
+}): CollectorEvents {
+  const said = new Map<string, string>();
+  const rejected = new Map<string, Readonly<Record<string, number>>>();
+  return {
+    onReport: (source, report) => {
+      const [collector = source] = source.split('@');
+      if (report.kind === 'collected') {
+        said.delete(source);
+        parts.metrics.collectorSeconds({ collector }, report.seconds);
+        const source_kind = collector === 'workload' ? 'workload' : 'collector';
+        parts.metrics.recordsReceived({ source_kind }, report.records.length);
+        if (report.records.length > 0)
+          parts.sources.accepted(source, 'collector', report.records, systemClock.now_ms());
+        return;
+      }
+      const reason = report.kind === 'failed' ? report.code : 'absent';
+      if (report.kind === 'absent') parts.sources.absent(source, report.reason);
+      else parts.metrics.collectorErrors({ collector, reason });
+      if (said.get(source) === report.reason) return;
+      said.set(source, report.reason);
+      parts.logger.info({ source, reason }, report.reason);
+    },
+    onRejected: (source, counts) => {
+      const before = rejected.get(source) ?? {};
+      const fresh = Object.fromEntries(
+        Object.entries(counts).flatMap(([code, count]) =>
+          count > (before[code] ?? 0) ? [[code, count - (before[code] ?? 0)]] : [],
+        ),
+      );
+      rejected.set(source, { ...counts });
+      if (Object.keys(fresh).length > 0) parts.sources.rejected(source, 'collector', fresh, systemClock.now_ms());
+    },
+  };
+}

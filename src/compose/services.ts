@@ -1,0 +1,273 @@
+import {
+  OUTBOX,
+  RETRAIN_DECISIONS,
+  RETRAIN_RUNS,
+  RULE_MUTES,
+  AUDIT,
+  DELIVERY_ATTEMPTS,
+} from '../control/collections.ts';
+import type { Clock } from '../core/clock.ts';
+import { LeewayError } from '../core/errors.ts';
+import type { Bus, Control, Store } from '../core/ports.ts';
+import type { Rule } from '../incident/rules.ts';
+import type { Desk } from '../pipeline/decide.ts';
+import { type Courier, type Destination, sinkStates } from '../pipeline/deliver.ts';
+import { NumberedSender } from '../pipeline/publish.ts';
+import type { Retraining } from '../pipeline/retrain.ts';
+import type { CostBook } from '../read/costs.ts';
+import { decisionDetail, decisionItem, listDecisions, listRuns, runItem } from '../read/decisions.ts';
+import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
+import { incidentDetail, incidentItem, listIncidents, notificationItem } from '../read/incidents.ts';
+import { jobDetail, listJobs, listSteps } from '../read/jobs.ts';
+import { listModels, modelDetail, modelDrift, modelQuality } from '../read/models.ts';
+import { overview } from '../read/overview.ts';
+import { conditions, newestPage, pageOf } from '../read/page.ts';
+import type { SourceRegistry } from '../read/sources.ts';
+import type { Change, Services, SignedBody, StreamEvent } from '../server/services.ts';
+import type { DeliveryItem, SourceItem } from '../server/shapes/telemetry.ts';
+import type { RuleItem, SinkItem } from '../server/shapes/operation.ts';
+import { appendAudit } from '../pipeline/audit.ts';
+
+/** Everything that the services stand on; made by compose/all.ts. */
+export type ServiceParts = {
+  readonly bus: Bus;
+  readonly store: Store;
+  readonly control: Control;
+  readonly clock: Clock;
+  readonly desk: Desk;
+  readonly courier: Courier;
+  readonly retraining: Retraining;
+  readonly costs: CostBook;
+  readonly sources: SourceRegistry;
+  readonly epoch: number;
+  readonly losses: () => readonly DeclaredLoss[];
+  readonly rules: () => readonly Rule[];
+  readonly destinations: () => readonly Destination[];
+  readonly drift: { readonly window_ms: number; readonly alpha: number };
+  readonly verifyTarget: (policy: string, signed: SignedBody) => Promise<boolean>;
+  readonly reload: (actor: string) => Promise<readonly Change[]>;
+  readonly subscribe: (listener: (event: StreamEvent) => void) => () => void;
+};
+
+const ALL = { limit: 500, after: null } as const;
+/** Senders without a name share this one. */
+const UNNAMED = 'events';
+
+/** The HTTP server's view of the running service. */
+export function createServices(parts: ServiceParts): Services {
+  return {
+    ingest: ingestService(parts),
+    read: readService(parts),
+    operate: operateService(parts),
+    stream: { subscribe: parts.subscribe },
+    system: {
+      readiness: async () => {
+        const store = await check(() => parts.store.query('SELECT 1 AS one', {}, AbortSignal.timeout(5_000)));
+        const control = await check(() => parts.control.transaction(async (tx) => tx.count(OUTBOX, [])));
+        return { ready: store.ok && control.ok, checks: { store, control } };
+      },
+    },
+  };
+}
+
+async function check(work: () => Promise<unknown>): Promise<{ ok: boolean; detail: string | null }> {
+  try {
+    await work();
+    return { ok: true, detail: null };
+  } catch (error) {
+    return { ok: false, detail: error instanceof LeewayError ? error.message : 'not answering' };
+  }
+}
+
+function ingestService({ bus, clock, epoch, sources }: ServiceParts): Services['ingest'] {
+  const senders = new Map<string, NumberedSender>();
+  const senderOf = (source: string): NumberedSender => {
+    const known = senders.get(source) ?? new NumberedSender({ bus, source, epoch });
+    senders.set(source, known);
+    return known;
+  };
+  return {
+    events: async ({ identity, source, records, rejected }, signal) => {
+      const name = identity?.source ?? source ?? UNNAMED;
+      const now_ms = clock.now_ms();
+      if (Object.keys(rejected).length > 0) sources.rejected(name, 'sender', rejected, now_ms);
+      if (records.length === 0) return { repeated: false };
+      let repeated = false;
+      if (identity === null) await senderOf(name).send(records, signal);
+      else ({ repeated } = await bus.publish({ ...identity, records }, signal));
+      if (!repeated) sources.accepted(name, 'sender', records, now_ms);
+      return { repeated };
+    },
+  };
+}
+
+function readService(parts: ServiceParts): Services['read'] {
+  const { store, control, clock, costs, sources, drift } = parts;
+  const doors = { store, control };
+  const account = (): Promise<DeliveryItem[]> => deliveryAccount(parts, parts.losses(), AbortSignal.timeout(20_000));
+  return {
+    overview: async () => {
+      const now_ms = clock.now_ms();
+      const [jobs, models, delivery] = await Promise.all([
+        listJobs(doors, { filter: {}, paging: ALL, now_ms }),
+        listModels(control, {}, ALL),
+        account(),
+      ]);
+      const lag_ms = parts.bus.backlog().oldest_ms;
+      return overview({ store, control, costs, jobs: jobs.items, models: models.items, delivery, lag_ms, now_ms });
+    },
+    sources: async (filter, paging) =>
+      pageOf(sources.items(clock.now_ms()).filter(matching<SourceItem>(filter)), paging, (item) => item.source),
+    jobs: (filter, paging) => listJobs(doors, { filter, paging, now_ms: clock.now_ms() }),
+    job: (id) => jobDetail(doors, id, clock.now_ms()),
+    steps: (job, filter, paging) => listSteps(store, job, filter, paging),
+    models: (filter, paging) => listModels(control, filter, paging),
+    model: (name) => modelDetail(doors, name),
+    drift: (name, window) => modelDrift(control, name, window, drift.alpha),
+    quality: (name, window) => modelQuality(control, name, window, drift.window_ms),
+    incidents: (filter, paging) => listIncidents(control, filter, paging),
+    incident: (id) => incidentDetail(control, id),
+    decisions: (filter, paging) => listDecisions(control, filter, paging),
+    decision: (id) => decisionDetail(control, id),
+    runs: (filter, paging) => listRuns(control, filter, paging),
+    costs: (query) => costs.costs(query, clock.now_ms()),
+    explainCost: (query) => costs.explain(query, clock.now_ms()),
+    delivery: async (filter, paging) =>
+      pageOf(
+        (await account()).filter(matching<DeliveryItem>(filter)),
+        paging,
+        (item) => `${item.source}/${item.epoch}`,
+      ),
+    rules: async (paging) => pageOf(await ruleItems(parts), paging, (item) => item.id),
+    sinks: async (paging) => pageOf(await sinkItems(parts), paging, (item) => item.id),
+    audit: (filter, paging) =>
+      newestPage(
+        control,
+        { collection: AUDIT, field: 'sequence', where: conditions({ ...filter }, 'at_ms') },
+        paging,
+        ({ body }) => body,
+      ),
+  };
+}
+
+function matching<Item extends object>(filter: Readonly<Record<string, string | undefined>>) {
+  return (item: Item): boolean =>
+    Object.entries(filter).every(([field, value]) => value === undefined || Reflect.get(item, field) === value);
+}
+
+async function ruleItems({ rules, control }: ServiceParts): Promise<RuleItem[]> {
+  const mutes = await control.transaction((tx) => tx.list(RULE_MUTES, { limit: 5_000 }));
+  const muted = new Set(mutes.map(({ id }) => id));
+  return rules().map((rule) => {
+    const { id, finding, fire, clear, for_ms, keep_firing_ms, data_min, severity, runbook } = rule;
+    return { id, finding, fire, clear, for_ms, keep_firing_ms, data_min, severity, runbook, muted: muted.has(id) };
+  });
+}
+
+async function sinkItems({ destinations, control }: ServiceParts): Promise<SinkItem[]> {
+  const states = await sinkStates(control);
+  return control.transaction(async (tx) => {
+    const items: SinkItem[] = [];
+    for (const { id, definition } of destinations()) {
+      const mine = { field: 'sink', is: '=', value: id } as const;
+      const pending = await tx.count(OUTBOX, [mine, { field: 'state', is: '=', value: 'retrying' }]);
+      const attempts = await tx.list(DELIVERY_ATTEMPTS, {
+        where: [mine],
+        order: { field: 'at_ms', descending: true },
+        limit: 5,
+      });
+      const state = states.get(id);
+      items.push({
+        ...{ id, kind: definition.name, state: state?.state ?? 'ok', reason: state?.reason ?? null, pending },
+        last_attempts: attempts.map(({ body: { at_ms, outcome, http_status, reason } }) => ({
+          at_ms,
+          outcome,
+          http_status,
+          reason,
+        })),
+      });
+    }
+    return items;
+  });
+}
+
+function operateService(parts: ServiceParts): Services['operate'] {
+  const { control, desk, courier, retraining } = parts;
+  const by = ({ actor, note }: { actor: string; note: string | null }) => ({ actor, note: note ?? '' });
+  const audited = async <Result>(
+    action: string,
+    of: { id: string; actor: string; note: string | null },
+    work: () => Promise<Result>,
+  ): Promise<Result> => {
+    const result = await work();
+    await control.transaction((tx) =>
+      appendAudit(tx, {
+        at_ms: parts.clock.now_ms(),
+        actor: of.actor,
+        action,
+        subject: of.id,
+        detail: { note: of.note ?? '' },
+      }),
+    );
+    return result;
+  };
+  const rule = async (id: string): Promise<RuleItem> => {
+    const found = (await ruleItems(parts)).find((item) => item.id === id);
+    if (found === undefined) throw new LeewayError('LW-NOT-FOUND', `no rule ${id}`);
+    return found;
+  };
+  return {
+    acknowledge: async (action) => incidentItem(await desk.acknowledge(action.id, by(action))),
+    snooze: async (action) => incidentItem(await desk.snooze(action.id, action.until_ms, by(action))),
+    resolve: async (action) => incidentItem(await desk.resolve(action.id, by(action))),
+    silence: ({ matchers, starts_at_ms, ends_at_ms, comment }, actor) =>
+      desk.silence(
+        { matchers, starts_at_ms: starts_at_ms ?? parts.clock.now_ms(), ends_at_ms, comment: comment ?? '' },
+        { actor, note: comment ?? '' },
+      ),
+    approve: (action) =>
+      audited('decision.approve', action, async () =>
+        decisionItem(await retraining.approve(action.id, action.actor, action.note ?? '')),
+      ),
+    reject: (action) =>
+      audited('decision.reject', action, async () =>
+        decisionItem(await retraining.close(action.id, action.actor, action.note ?? '', 'rejected')),
+      ),
+    cancel: (action) =>
+      audited('decision.cancel', action, async () =>
+        decisionItem(await retraining.close(action.id, action.actor, action.note ?? '', 'cancelled')),
+      ),
+    mute: async (action) => {
+      await desk.mute(action.id, by(action));
+      return rule(action.id);
+    },
+    unmute: async (action) => {
+      await desk.unmute(action.id, by(action));
+      return rule(action.id);
+    },
+    testSink: async (action) => {
+      const result = await courier.test(action.id, by(action), AbortSignal.timeout(30_000));
+      return result.outcome === 'blocked' ? { outcome: 'blocked' } : result;
+    },
+    replay: async (action) => {
+      await courier.replay(action.id, by(action));
+      return control.transaction(async (tx) => {
+        const row = await tx.get(OUTBOX, action.id);
+        if (row === null) throw new LeewayError('LW-NOT-FOUND', `no notification ${action.id}`);
+        return notificationItem(tx, row);
+      });
+    },
+    runStatus: (id, status, actor) =>
+      audited(`run.${status.state}`, { id, actor, note: status.reason ?? null }, async () =>
+        runItem(await retraining.report(id, status)),
+      ),
+    verifyRunSignature: async (id, signed) => {
+      const policy = await control.transaction(async (tx) => {
+        const run = await tx.get(RETRAIN_RUNS, id);
+        return run === null ? null : ((await tx.get(RETRAIN_DECISIONS, run.body.decision_id))?.body.policy ?? null);
+      });
+      return policy !== null && parts.verifyTarget(policy, signed);
+    },
+    reload: parts.reload,
+  };
+}

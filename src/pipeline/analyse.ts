@@ -1,0 +1,74 @@
+import { type Clock, every } from '../core/clock.ts';
+import type { Finding } from '../core/finding.ts';
+import type { Control } from '../core/ports.ts';
+import type { Desk, Judgement } from './decide.ts';
+import type { JobWatch } from './job-watch.ts';
+import type { ModelAnalysis, ModelState, ModelWatch } from './model-watch.ts';
+import type { Episode, Retraining } from './retrain.ts';
+
+export type AnalysisOptions = {
+  readonly clock: Clock;
+  readonly control: Control;
+  readonly desk: Desk;
+  readonly jobs: JobWatch;
+  readonly models: ModelWatch;
+  readonly retraining: Retraining;
+  /** Findings about Leeway itself: an account that does not add up, a source that fell silent. */
+  readonly ownFindings: (now_ms: number, signal: AbortSignal) => Promise<Finding[]>;
+  readonly saveModels: (states: readonly ModelState[], now_ms: number) => Promise<void>;
+  /** This process's name in the lease table: one worker analyses at a time. */
+  readonly holder: string;
+  readonly onAnalysed: (engine: 'straggler' | 'drift' | 'delivery', seconds: number) => void;
+  readonly onFinding: (finding: Finding) => void;
+  readonly onError: (error: unknown) => void;
+};
+
+/** Rows are judged within this of being stored (contract: 5 s, with inserts at 0.3 s in front). */
+const INTERVAL_MS = 1_000;
+/** A worker that stops answering loses its shard after this. */
+const LEASE_MS = 15_000;
+
+/** The analysis loop: reads windows from the store, judges them, hands findings to the desk and to retraining. */
+export async function analyse(options: AnalysisOptions, signal: AbortSignal): Promise<void> {
+  await every(options.clock, INTERVAL_MS, () => analyseOnce(options, signal), { signal, onError: options.onError });
+}
+
+/** One look at everything. Does nothing while another worker holds the lease. */
+export async function analyseOnce(options: AnalysisOptions, signal: AbortSignal): Promise<void> {
+  if (!(await options.control.lease('analysis', options.holder, LEASE_MS))) return;
+  const now_ms = options.clock.now_ms();
+  const stragglers = await timed(options, 'straggler', () => options.jobs.analyse(now_ms, signal));
+  const models = await timed(options, 'drift', () => options.models.analyse(now_ms, signal));
+  const own = await timed(options, 'delivery', () => options.ownFindings(now_ms, signal));
+  const drift = models.flatMap(({ finding, quality }) => (quality === null ? [finding] : [finding, quality]));
+  const findings = [...stragglers, ...drift, ...own];
+  await options.desk.judge(findings, now_ms, {
+    also: async (tx, judgements) => {
+      for (const analysis of models) await options.retraining.consider(tx, analysis, episodeOf(analysis, judgements));
+    },
+  });
+  for (const finding of findings) options.onFinding(finding);
+  if (models.length > 0)
+    await options.saveModels(
+      models.map(({ state }) => state),
+      now_ms,
+    );
+}
+
+/** The drift incident of a model that is open now, or null. */
+function episodeOf({ finding }: ModelAnalysis, judgements: readonly Judgement[]): Episode | null {
+  const incident = judgements.find((judgement) => judgement.incident.key === finding.key)?.incident;
+  if (incident === undefined || incident.opened_at_ms === null || incident.state !== 'firing') return null;
+  return { incident_id: incident.id, opened_at_ms: incident.opened_at_ms };
+}
+
+async function timed<Result>(
+  { clock, onAnalysed }: AnalysisOptions,
+  engine: 'straggler' | 'drift' | 'delivery',
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const started_ms = clock.elapsed_ms();
+  const result = await work();
+  onAnalysed(engine, (clock.elapsed_ms() - started_ms) / 1000);
+  return result;
+}
