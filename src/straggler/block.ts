@@ -37,6 +37,8 @@ export type BlockView = {
   /** Median duration over ranks, by step, all phases. */
   readonly durations: readonly number[];
   readonly train_steps: number;
+  /** The training steps, ascending. */
+  readonly trained: readonly number[];
   /** Trimmed mean step time of the training steps; null when there are too few. */
   readonly step_ms: number | null;
   /** Mean tokens of a rank and step; 1 when not reported. */
@@ -78,6 +80,7 @@ export function viewOf(block: OpenBlock, topology: Topology | null, options: Str
     seen_count: rows.length,
     durations,
     train_steps: trainSteps.length,
+    trained: trainSteps,
     step_ms: enough ? trimmedMean(trainDurations, 0.3) : null,
     work: mean(trainRows.flatMap((row) => (row.tokens === null ? [] : [row.tokens]))) ?? 1,
     compute_ms: mean([...cells.values()].map((cell) => cell.compute_ms)) ?? 0,
@@ -193,14 +196,21 @@ export function slowestOther(view: BlockView, culprits: ReadonlySet<number>): Ma
 }
 
 /**
- * Step time that the block would have saved without the rank's excess: per step its time to the barrier above the
+ * Step time that each training step would have saved without the rank's excess: its time to the barrier above the
  * slowest peer (and above `usual_ms`, its own time without the fault), at most the step itself; lost records are
  * filled with the mean of the others. Wall time is not compared: neighbours move it more than the fault does.
  */
-export function lossOf(view: BlockView, cell: Cell, slowest: ReadonlyMap<number, number>, usual_ms: number): number {
-  const losses = cell.rows.map((row) => {
+export function lossesOf(
+  view: BlockView,
+  cell: Cell,
+  slowest: ReadonlyMap<number, number>,
+  usual_ms: number,
+): number[] {
+  const known = new Map<number, number>();
+  for (const row of cell.rows) {
     const without_ms = Math.max(slowest.get(row.step) ?? Infinity, usual_ms);
-    return Math.min(Math.max(0, row.compute_ms + row.data_ms - without_ms), row.duration_ms);
-  });
-  return (mean(losses) ?? 0) * view.train_steps;
+    known.set(row.step, Math.min(Math.max(0, row.compute_ms + row.data_ms - without_ms), row.duration_ms));
+  }
+  const filler = mean([...known.values()]) ?? 0;
+  return view.trained.map((step) => known.get(step) ?? filler);
 }

@@ -49,6 +49,7 @@ export function judgeJob(context: BlockContext, located_ms: number): void {
     to_step: view.to_step,
     ratio,
     loss_ms: Math.max(0, step_ms - step_ms / ratio) * view.train_steps,
+    step_losses: [],
     duration_ms: step_ms * view.train_steps,
     seen_count: view.seen_count,
     expected_count: view.expected_count,

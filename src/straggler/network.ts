@@ -66,6 +66,7 @@ function runBlock(view: BlockView, transfer_ms: number, without_ms: number): Run
     to_step: view.to_step,
     ratio: transfer_ms / without_ms,
     loss_ms: Math.max(0, transfer_ms - without_ms) * view.train_steps,
+    step_losses: [],
     duration_ms: (view.step_ms ?? 0) * view.train_steps,
     seen_count: view.seen_count,
     expected_count: view.expected_count,

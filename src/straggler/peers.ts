@@ -1,9 +1,10 @@
-import { type BlockView, type Cell, lossOf, slowestOther } from './block.ts';
+import { type BlockView, type Cell, lossesOf, slowestOther } from './block.ts';
 import { causeOf } from './cause.ts';
 import { addBlock, clearIncident, note, openIncident } from './incident.ts';
 import { fold, type Group } from './fold.ts';
 import { type BlockContext, type Family, ruleOf, tracksOf } from './context.ts';
 import { type AttemptState, type IncidentState, newTrack, type RunBlock, type Track } from './state.ts';
+import { sum } from './robust.ts';
 import { extendRun, followRun, judge, mergeBlocks, type Verdict } from './track.ts';
 
 /**
@@ -81,12 +82,14 @@ function runBlock(
     basis.family === 'compute'
       ? cell.work_ms / Math.max(usual_work_ms, Number.MIN_VALUE)
       : 1 + (cell.data_excess ?? 0) - basis.usual;
+  const step_losses = lossesOf(view, cell, basis.slowest, usual_ms);
   return {
     index: view.index,
     to_ms: view.to_ms,
     to_step: view.to_step,
     ratio,
-    loss_ms: lossOf(view, cell, basis.slowest, usual_ms),
+    loss_ms: sum(step_losses),
+    step_losses,
     duration_ms: step_ms * view.train_steps,
     seen_count: cell.rows.length,
     expected_count: view.durations.length,

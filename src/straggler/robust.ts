@@ -38,6 +38,11 @@ export function mean(values: readonly number[]): number | null {
   return sum / values.length;
 }
 
+/** Sum of the values, 0 for none. */
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
 function ascending(a: number, b: number): number {
   return a - b;
 }

@@ -86,6 +86,8 @@ export type RunBlock = {
   readonly to_step: number;
   readonly ratio: number;
   readonly loss_ms: number;
+  /** `loss_ms` by training step of the block; empty where only the sum is known. */
+  readonly step_losses: readonly number[];
   readonly duration_ms: number;
   readonly seen_count: number;
   readonly expected_count: number;

@@ -1,5 +1,5 @@
 import type { StragglerOptions } from './options.ts';
-import { median, robustScale } from './robust.ts';
+import { median, robustScale, sum } from './robust.ts';
 import type { RunBlock, Track } from './state.ts';
 
 /** How one series is judged. */
@@ -82,6 +82,7 @@ export function extendRun(track: Track, block: RunBlock): void {
     blocks.splice(0, 2, {
       ...second,
       loss_ms: first.loss_ms + second.loss_ms,
+      step_losses: [],
       duration_ms: first.duration_ms + second.duration_ms,
       seen_count: first.seen_count + second.seen_count,
       expected_count: first.expected_count + second.expected_count,
@@ -117,10 +118,21 @@ export function mergeBlocks(lists: readonly (readonly RunBlock[])[]): RunBlock[]
       ...first,
       index,
       ratio: median(blocks.map((block) => block.ratio)) ?? first.ratio,
-      loss_ms: Math.max(...blocks.map((block) => block.loss_ms)),
+      ...jointLoss(blocks),
       seen_count: blocks.reduce((sum, block) => sum + block.seen_count, 0),
       expected_count: blocks.reduce((sum, block) => sum + block.expected_count, 0),
     });
   }
   return merged;
+}
+
+/** Step by step the largest loss, since each step waits for whoever is slowest in it; of sums, the largest sum. */
+function jointLoss(blocks: readonly RunBlock[]): Pick<RunBlock, 'loss_ms' | 'step_losses'> {
+  const steps = blocks[0]?.step_losses.length ?? 0;
+  if (steps === 0 || blocks.some((block) => block.step_losses.length !== steps))
+    return { loss_ms: Math.max(...blocks.map((block) => block.loss_ms)), step_losses: [] };
+  const step_losses = Array.from({ length: steps }, (_, step) =>
+    Math.max(...blocks.map((block) => block.step_losses[step] ?? 0)),
+  );
+  return { loss_ms: sum(step_losses), step_losses };
 }
