@@ -95,7 +95,7 @@ export function createCourier(options: CourierOptions): Courier {
   };
   return {
     wake,
-    deliverNext: (sink, signal) => deliverNext(options, destination(sink), signal),
+    deliverNext: async (sink, signal) => deliverNext(options, destination(sink), signal),
     run: (signal) =>
       runWorkers(
         options,
@@ -106,7 +106,7 @@ export function createCourier(options: CourierOptions): Courier {
         },
         signal,
       ),
-    test: (sink, by, signal) => testSink(options, destination(sink), by, signal),
+    test: async (sink, by, signal) => testSink(options, destination(sink), by, signal),
     replay: async (notification, by) => {
       await replay(options, notification, by);
       wake();
