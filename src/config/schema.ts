@@ -76,10 +76,11 @@ const sinkKeys = {
   min_severity: Type.Union([Type.Literal('warn'), Type.Literal('page')], { default: 'warn' }),
 };
 
-const collectorKeys = {
-  enabled: Type.Union([Type.Boolean(), Type.Literal('auto')], { default: true }),
+/** The host is always there; any other source counts as on where this machine has it. */
+const collectorKeys = (collector: string) => ({
+  enabled: Type.Union([Type.Boolean(), Type.Literal('auto')], { default: collector === 'host' ? true : 'auto' }),
   interval_ms: Type.Integer({ minimum: 100, maximum: 86_400_000, default: 1000 }),
-};
+});
 
 const policyKeys = {
   id: name,
@@ -187,7 +188,7 @@ export function configSchema(extensions: ExtensionSchemas): TObject {
     Type.Union(list.map((item) => Type.Object({ kind: Type.Literal(item.name), ...keys, ...item.config.properties })));
   const collectors = extensions.collectors.map((item) => [
     item.name,
-    Type.Object({ ...collectorKeys, ...item.config.properties }),
+    Type.Object({ ...collectorKeys(item.name), ...item.config.properties }),
   ]);
   const policy = Type.Object({ ...policyKeys, target: Type.Optional(kinds(extensions.targets, {})) });
   return Type.Object({
@@ -202,7 +203,7 @@ type OwnKeys = Readonly<Record<string, unknown>>;
 /** A sink's entry: the shared keys and those of its kind. */
 export type SinkConfig = Static<TObject<typeof sinkKeys>> & { readonly kind: string } & OwnKeys;
 /** A collector's entry: the shared keys and its own. */
-export type CollectorConfig = Static<TObject<typeof collectorKeys>> & OwnKeys;
+export type CollectorConfig = Static<TObject<ReturnType<typeof collectorKeys>>> & OwnKeys;
 /** A retraining policy; `target` absent = nothing is ever dispatched. */
 export type PolicyConfig = Static<TObject<typeof policyKeys>> & {
   readonly target?: { readonly kind: string } & OwnKeys;

@@ -10,7 +10,8 @@ import type { TokenBook } from './tokens.ts';
 export function requireSafeAddress(settings: Pick<ServerSettings, 'host'>, tokens: TokenBook): void {
   if (isLoopback(settings.host) || (tokens.enabled && tokens.valid() > 0)) return;
   const why = tokens.enabled ? 'auth.tokens_file holds no valid token' : 'auth.tokens_file is not set';
-  const next = 'run "leeway token create --scopes admin" and set auth.tokens_file, or use --host 127.0.0.1';
+  const next =
+    'run "leeway token create --scopes admin --file tokens.ndjson" and set auth.tokens_file to it, or use --host 127.0.0.1';
   throw new LeewayError(
     'LW-PUBLIC-ADDRESS',
     `server.host "${settings.host}" is reachable from outside, but ${why}; ${next}`,

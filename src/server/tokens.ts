@@ -115,7 +115,7 @@ export async function readTokens(path: string): Promise<readonly Token[]> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     const reason = systemCode(error) ?? 'unknown reason';
-    const next = 'make it with "leeway token create --scopes read"';
+    const next = 'make it with "leeway token create --scopes admin"';
     throw new LeewayError('LW-CONFIG', `auth.tokens_file ${path}: cannot be read (${reason}); ${next}`, {
       cause: error,
     });

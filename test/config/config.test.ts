@@ -80,7 +80,7 @@ describe('defaults', () => {
       collectors: {
         host: { enabled: true, interval_ms: 1000 },
         nvidia: { enabled: 'auto', interval_ms: 1000 },
-        'onnx-profile': { enabled: true, interval_ms: 1000, targets: [] },
+        'onnx-profile': { enabled: 'auto', interval_ms: 1000, targets: [] },
       },
       auth: { tokens_file: null },
       egress: { allow_hosts: [], allow_cidrs: [], allow_http: false },
