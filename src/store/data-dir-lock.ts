@@ -12,7 +12,7 @@ const LOCK = 'leeway.lock';
 export async function lockDataDir(data_dir: string): Promise<AsyncDisposable> {
   const file = path.join(data_dir, LOCK);
   const own = `${file}.${process.pid}`;
-  const content = `${process.pid} ${startTicks(process.pid) ?? ''}\n`;
+  const content = `${process.pid} ${processStatus(process.pid)?.start_ticks ?? ''}\n`;
   try {
     await mkdir(data_dir, { recursive: true });
     await writeFile(own, content);
@@ -69,15 +69,18 @@ function isAlive(pid: number, ticks: string): boolean {
   } catch (error) {
     return systemCode(error) === 'EPERM';
   }
-  const now = startTicks(pid);
-  return now === null || ticks === '' || now === ticks;
+  const status = processStatus(pid);
+  // a zombie holds nothing: it waits for a parent that may never ask (a container without an init)
+  if (status === null) return true;
+  return status.state !== 'Z' && (ticks === '' || status.start_ticks === ticks);
 }
 
-/** Start time of a process in clock ticks since boot (Linux), null elsewhere: tells a reused process id apart. */
-function startTicks(pid: number): string | null {
+/** State and start time (clock ticks since boot, tells a reused id apart) of a process; null where /proc is missing. */
+function processStatus(pid: number): { state: string; start_ticks: string } | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+    const [state = '', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state, start_ticks: fields[18] ?? '' };
   } catch {
     return null; // no /proc on this platform
   }

@@ -88,7 +88,5 @@ function describe(error: unknown): { engine_code: number; reason: string } {
 try {
   start();
 } catch (error) {
-  const { reason } = describe(error);
-  const taken = /lock|Another server instance/i.test(reason); // the engine gives no code to a session that cannot open
-  process.send?.({ kind: 'refused', taken, reason } satisfies ChildReply, die);
+  reply({ kind: 'refused', reason: describe(error).reason });
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { QueryParameters } from '../core/ports.ts';
@@ -33,6 +34,9 @@ const RESTART_MS_MAX = 5_000;
 const TAKEN_FOR_MS_MAX = 3_000;
 /** Statements waiting for the child: far above what the service's own loops and routes hold open. */
 const REQUESTS_MAX = 1_000;
+
+/** Kept of what the engine prints, for the reason of its end. */
+const STDERR_CHARACTERS_MAX = 500;
 
 type Waiting = { readonly resolve: (json_lines: string) => void; readonly reject: (error: unknown) => void };
 type Unsent<Request> = Request extends unknown ? Omit<Request, 'id'> : never;
@@ -91,7 +95,7 @@ export class EmbeddedEngine implements AsyncDisposable {
     await this.#restarting;
     const child = this.#child;
     if (child === null) return;
-    const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    const gone = new Promise<void>((resolve) => child.once('close', () => resolve()));
     child.kill('SIGKILL');
     await gone;
   }
@@ -128,15 +132,20 @@ export class EmbeddedEngine implements AsyncDisposable {
         env: { TZ: 'UTC' }, // no secrets where queries run
         execArgv: [],
         serialization: 'advanced',
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       },
     );
+    const stderr = tailOf(child.stderr);
     return new Promise((resolve) => {
       let ready = false;
-      child.on('error', () => undefined); // 'exit' follows or the send callback tells
+      let reason = '';
+      child.on('error', () => undefined); // 'close' follows or the send callback tells
       child.on('message', (message) => {
         const reply = message as ChildReply; // our own child's protocol
-        if (reply.kind === 'refused') resolve(reply);
+        if (reply.kind === 'refused') {
+          reason = reply.reason;
+          child.kill('SIGKILL'); // its own exit could overtake this message
+        }
         if (reply.kind === 'ready') {
           ready = true;
           this.#child = child;
@@ -145,9 +154,14 @@ export class EmbeddedEngine implements AsyncDisposable {
         }
         this.#settle(reply);
       });
-      child.once('exit', (code, signal) => {
-        if (!ready) return resolve({ taken: false, reason: `the store process ended (${signal ?? code})` });
-        this.#lost(`process ${child.pid} ended (${signal ?? code})`);
+      child.once('close', (code, signal) => {
+        const end = `process ${child.pid} ended (${signal ?? code})`;
+        if (ready) return this.#lost(`${end} ${stderr()}`.trim());
+        // the engine says why only on its error stream
+        resolve({
+          taken: /Cannot lock file|Another server instance/.test(stderr()),
+          reason: `${reason === '' ? end : reason} ${stderr()}`.trim(),
+        });
       });
     });
   }
@@ -176,6 +190,16 @@ export class EmbeddedEngine implements AsyncDisposable {
       await this.#options.clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: the loop ends
     }
   }
+}
+
+/** Reads a stream to its end, keeping the last characters on one line. */
+function tailOf(stream: Readable | null): () => string {
+  let tail = '';
+  stream?.setEncoding('utf8');
+  stream?.on('data', (chunk: string) => {
+    tail = (tail + chunk).slice(-STDERR_CHARACTERS_MAX);
+  });
+  return () => tail.replaceAll(/\s+/g, ' ').trim();
 }
 
 function gone(reason: string): LeewayError {

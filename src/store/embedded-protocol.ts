@@ -9,6 +9,6 @@ export type ChildRequest = { readonly id: number; readonly sql: string } & (
 
 export type ChildReply =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'refused'; readonly taken: boolean; readonly reason: string }
+  | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'done'; readonly id: number; readonly json_lines: string }
   | { readonly kind: 'failed'; readonly id: number; readonly engine_code: number; readonly reason: string };

@@ -6,6 +6,7 @@ import { ok } from '../../src/core/outcome.ts';
 import type { Delivery, Store } from '../../src/core/ports.ts';
 import { type EmbeddedStoreOptions, openEmbeddedStore, type StoreEvent } from '../../src/store/embedded.ts';
 import { lockDataDir } from '../../src/store/data-dir-lock.ts';
+import { recordOf } from '../../src/formats/record-rows.ts';
 import { openSpool } from '../../src/transport/spool.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { steps } from '../contract/records.ts';
@@ -129,6 +130,23 @@ test('an insert cut short by the death of the child is taken by its successor, o
   expect(await store.account(signal)).toMatchObject([
     { source: 'cut', frame_rows: 5_000, duplicates_absorbed: 0, stored: 5_000 },
   ]);
+});
+
+test('a column that an older store lacks is added, and its rows still give their records back', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  {
+    await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+    await store.query('ALTER TABLE leeway.step DROP COLUMN loss', {}, signal);
+    // as a version without that column would have written it
+    const row = `SELECT 7, fromUnixTimestamp64Milli(1767225600000), 'old', 0, 1, 1767225600000, 1, 1, 0, 'train', '{"loss":0.5}', 1`;
+    const names = 'record_hash, at, job, rank, step, at_ms, duration_ms, compute_ms, data_ms, phase, rest, precedence';
+    await store.query(`INSERT INTO leeway.step (${names}) ${row}`, {}, signal);
+  }
+  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+  const [row] = await store.query<Record<string, unknown>>('SELECT * FROM leeway.step FINAL', {}, signal);
+  expect(row).toHaveProperty('loss', null);
+  expect(recordOf('step', row ?? {})).toMatchObject({ type: 'step', job: 'old', loss: 0.5 });
 });
 
 test('a segment that the engine cannot read is rejected, not retried for ever', async () => {
