@@ -107,7 +107,12 @@ export async function openHouse(
     },
   };
   return {
-    ...{ clock, control, desk, door, events, disabled },
+    clock,
+    control,
+    desk,
+    door,
+    events,
+    disabled,
     courier: createCourier(options),
     incidents: async () => (await control.transaction((tx) => tx.list(INCIDENTS, {}))).map(({ body }) => body),
     history: async (id) => {
