@@ -94,18 +94,20 @@ class EmbeddedStore implements Store {
   }
 
   async migrate(signal: AbortSignal): Promise<void> {
-    for (const sql of createStatements()) {
-      signal.throwIfAborted();
-      await this.#engine.command(sql);
-    }
     const held = await this.#engine.select<{ table: string; name: string }>(
       "SELECT table, name FROM system.columns WHERE database = 'leeway'",
     );
-    const names = new Set(held.map((column) => `${column.table} ${column.name}`));
-    for (const type of RECORD_TYPES)
+    const columns = Map.groupBy(held, (column) => column.table);
+    for (const { table, sql } of createStatements()) {
+      signal.throwIfAborted();
+      if (!columns.has(table)) await this.#engine.command(sql);
+    }
+    for (const type of RECORD_TYPES) {
+      const names = columns.get(type)?.map((column) => column.name);
       for (const [name, definition] of typedColumns(type))
-        if (!names.has(`${type} ${name}`))
+        if (names !== undefined && !names.includes(name))
           await this.#engine.command(`ALTER TABLE ${tableName(type)} ADD COLUMN IF NOT EXISTS ${definition}`);
+    }
   }
 
   insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {

@@ -79,9 +79,13 @@ export const CREATE_FRAMES = `CREATE TABLE IF NOT EXISTS ${tableName('frames')} 
   duplicates UInt32 CODEC(T64, ZSTD(1)), stored_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)))
 ENGINE = ReplacingMergeTree ORDER BY lineage SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
 
-/** Every statement that an empty store needs, in order. */
-export function createStatements(): string[] {
-  return [`CREATE DATABASE IF NOT EXISTS ${DATABASE}`, CREATE_FRAMES, ...RECORD_TYPES.map(createTable)];
+/** Every statement that an empty store needs, in order, with the table that shows it was done. */
+export function createStatements(): { table: string; sql: string }[] {
+  return [
+    { table: 'frames', sql: `CREATE DATABASE IF NOT EXISTS ${DATABASE}` },
+    { table: 'frames', sql: CREATE_FRAMES },
+    ...RECORD_TYPES.map((type) => ({ table: type, sql: createTable(type) })),
+  ];
 }
 
 /** Drops what an insert left in the session, however it ended. */

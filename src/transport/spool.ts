@@ -1,17 +1,18 @@
-import { mkdir, rename, unlink } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { Outcome } from '../core/outcome.ts';
+import { ok, type Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
 import type { RecordType } from '../core/records.ts';
 import { encodeParts } from './batch-parts.ts';
+import { finishDelivery, readDelivery } from './delivery-file.ts';
 import { SEGMENT_FRAMES_MAX, segmentOf } from './frame.ts';
 import { KnownSequences, SourceTally } from './known-sequences.ts';
-import { recover, type Recovered, recoverFile, segmentFile } from './recovery.ts';
-import { OpenSegment, type Part, type Segment, type SpoolDisk, syncDirectory, systemDisk } from './segment.ts';
+import { recover, type Recovered, segmentFile } from './recovery.ts';
+import { OpenSegment, type Part, type Segment, type SpoolDisk, systemDisk } from './segment.ts';
 
 /** What happened beside the normal path, for the log. */
 export type SpoolEvent = {
@@ -129,7 +130,7 @@ class Spool implements Bus {
 
   async publish(batch: Batch, signal: AbortSignal): Promise<Published> {
     signal.throwIfAborted();
-    assert(!this.#disposed, 'publish on a spool that is open');
+    if (this.#disposed) throw new LeewayError('LW-SPOOL-IO', 'the spool is closing; nothing was acknowledged');
     if (this.#known.has(batch, batch.sequence)) return { repeated: true };
     const name = `${batch.epoch} ${batch.sequence} ${batch.source}`;
     const twin = this.#pending.get(name);
@@ -356,20 +357,21 @@ class Spool implements Bus {
   }
 
   async #deliver(segment: Segment, handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {
-    await segment.closed;
-    const read = await recoverFile(segment);
+    const read = await readDelivery(segment);
+    if ('kind' in read) return read;
     if (read.damaged === 1) {
       this.#damaged_frames++;
-      this.#event('spool_damaged', `${segment.path}: whole frames kept, the damaged file is beside it as .bad`);
+      const what = read.segment === null ? 'the file holds nothing' : 'whole frames kept, the damaged file is .bad';
+      this.#event('spool_damaged', `${segment.path}: ${what}`);
     }
     const { table, path: file } = segment;
-    const outcome: Outcome =
-      read.segment === null
-        ? { kind: 'ok', value: undefined }
-        : await handle({ table, path: file, rows: read.segment.rows, frames: read.headers });
+    const rows = read.segment?.rows ?? 0;
+    const outcome = rows === 0 ? ok(undefined) : await handle({ table, path: file, rows, frames: read.headers });
     if (outcome.kind === 'retry') return outcome;
-    if (outcome.kind === 'ok' && read.segment !== null) await unlink(file);
-    if (outcome.kind === 'reject') await this.#setAside(segment, outcome);
+    const again = await finishDelivery(segment, outcome);
+    if (again !== null) return again;
+    if (outcome.kind === 'reject')
+      this.#event('spool_quarantined', `${file}.rejected: ${rows} rows; ${outcome.code} ${outcome.reason}`);
     this.#closed = this.#closed.filter((other) => other !== segment);
     this.#disk_bytes -= segment.bytes;
     for (const count of segment.tally) {
@@ -380,11 +382,5 @@ class Spool implements Bus {
       this.#quarantined.add(count, lost);
     }
     return outcome;
-  }
-
-  async #setAside(segment: Segment, why: { code: string; reason: string }): Promise<void> {
-    await rename(segment.path, `${segment.path}.rejected`);
-    await syncDirectory(this.#directory);
-    this.#event('spool_quarantined', `${segment.path}.rejected: ${segment.rows} rows; ${why.code} ${why.reason}`);
   }
 }

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { ManualClock, systemClock } from '../../src/core/clock.ts';
@@ -140,6 +140,28 @@ test('a segment damaged while it waits declares what it lost and delivers the re
     damaged_frames: 1,
     quarantined: [{ source: 'node-1', epoch: 7, records: 2 }],
   });
+});
+
+test('a segment that somebody removed is declared lost and does not hold up the next one', async () => {
+  await using directory = await scratchDirectory();
+  await using bus = await open(directory.path, { segment_rows_max: 2 });
+  await bus.publish(batch(1), signal);
+  await rm(await onlyFile(directory.path));
+  await bus.publish(batch(2), signal);
+  const frames = (await take(bus, 2)).flatMap((delivery) => delivery.frames);
+  expect(frames.map((frame) => frame.sequence)).toEqual([2]);
+  expect(bus.backlog()).toMatchObject({
+    bytes: 0,
+    in_flight: [],
+    quarantined: [{ source: 'node-1', epoch: 7, records: 2 }],
+  });
+});
+
+test('a spool that is closing refuses with LW-SPOOL-IO', async () => {
+  await using directory = await scratchDirectory();
+  const bus = await open(directory.path);
+  await bus[Symbol.asyncDispose]();
+  await expect(bus.publish(batch(1), signal)).rejects.toMatchObject({ code: 'LW-SPOOL-IO' });
 });
 
 test('at its limit the spool refuses with LW-SPOOL-FULL, keeps what it has, and takes more when it is trimmed', async () => {
