@@ -1,5 +1,5 @@
 import Type, { type Static, type TSchema } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { compiled } from '../core/compiled.ts';
 import { LeewayError } from '../core/errors.ts';
 import { IncidentEventSchema, IncidentSchema, SeveritySchema } from '../core/incident.ts';
 import type { Collection } from '../core/ports.ts';
@@ -10,22 +10,16 @@ import { DecisionSchema, RetrainRunSchema } from '../core/retraining.ts';
  * order by. Times Unix ms, money decimal strings, `null` = not known or not yet.
  */
 
-type Checker = {
-  Check(value: unknown): boolean;
-  Errors(value: unknown): readonly { instancePath: string; message: string }[];
-};
-
 /** Makes a collection whose parse door is a schema; a document that does not fit throws LW-INTERNAL. */
 export function collection<const Schema extends TSchema>(
   name: string,
   schema: Schema,
   indexed: Readonly<Record<string, 'text' | 'integer'>>,
 ): Collection<Static<Schema>> {
-  let checker: Checker | null = null;
+  const checker = compiled(schema);
   const parse = (value: unknown): Static<Schema> => {
-    checker ??= Compile(schema);
-    if (checker.Check(value)) return value as Static<Schema>; // the parse door: just checked against the schema
-    const first = checker.Errors(value)[0];
+    if (checker.check(value)) return value;
+    const first = checker.problems(value)[0];
     throw new LeewayError(
       'LW-INTERNAL',
       `a document of ${name} does not fit its schema at ${first?.instancePath ?? '/'}: ${first?.message ?? 'unknown'}`,

@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { compiled, type SchemaProblem } from '../core/compiled.ts';
 import type { ErrorDetail } from '../core/errors.ts';
 import { SeveritySchema } from '../core/incident.ts';
 
@@ -49,8 +49,7 @@ export type Rule = Static<typeof RuleSchema>;
 /** A rule file as read: `name` without folder and `.json`. */
 export type RuleFile = { readonly name: string; readonly text: string };
 
-type Problem = { instancePath: string; message: string; params?: object };
-let compiled: { Check(value: unknown): boolean; Errors(value: unknown): readonly Problem[] } | null = null;
+const checker = compiled(RuleSchema);
 
 /** Rules and every error of every file: path (`<file>: <field>`), what was expected, what is there. Rules are usable only without errors. */
 export function parseRules(files: readonly RuleFile[]): { rules: Rule[]; errors: ErrorDetail[] } {
@@ -74,8 +73,7 @@ function parseRule(file: RuleFile): { rule: Rule | null; errors: ErrorDetail[] }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return { rule: null, errors: [{ path: '/', expected: 'a JSON object', got: shown(value) }] };
   const complete = { ...defaults(), ...value };
-  compiled ??= Compile(RuleSchema);
-  const errors = schemaErrors(complete, compiled.Errors(complete));
+  const errors = schemaErrors(complete, checker.problems(complete));
   errors.push(...meaningErrors(complete, file.name, new Set(errors.map((error) => error.path))));
   return errors.length === 0 ? { rule: complete as Rule, errors } : { rule: null, errors }; // the parse door: no error left
 }
@@ -89,7 +87,7 @@ function defaults(): Record<string, unknown> {
 
 const THRESHOLDS = ['fire', 'clear', 'page'];
 
-function schemaErrors(value: object, problems: readonly Problem[]): ErrorDetail[] {
+function schemaErrors(value: object, problems: readonly SchemaProblem[]): ErrorDetail[] {
   const errors = new Map<string, ErrorDetail>();
   for (const problem of problems)
     for (const path of paths(problem)) {
@@ -103,7 +101,7 @@ function schemaErrors(value: object, problems: readonly Problem[]): ErrorDetail[
 }
 
 /** One problem may name several fields at once (missing, unknown). */
-function paths(problem: Problem): string[] {
+function paths(problem: SchemaProblem): string[] {
   const base = problem.instancePath.replace(/^\//, '').replaceAll('/', '.');
   const named = (key: string): readonly unknown[] => {
     const list: unknown = problem.params === undefined ? undefined : Reflect.get(problem.params, key);
@@ -114,7 +112,7 @@ function paths(problem: Problem): string[] {
   return fields.map((field) => (base === '' ? field : `${base}.${field}`));
 }
 
-function expectation(problem: Problem, path: string): string {
+function expectation(problem: SchemaProblem, path: string): string {
   const params = problem.params ?? {};
   if (!Object.hasOwn(RuleSchema.properties, path.split('.')[0] ?? '')) return 'no such field';
   if ('requiredProperties' in params) return `required: ${hint(path)}`;

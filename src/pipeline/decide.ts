@@ -166,6 +166,11 @@ function workOf(
     if (work.has(name)) continue;
     const rule = rules.find(({ id }) => id === stored.body.rule) ?? null;
     const ran = evaluated.find((item) => item.finding === stored.body.finding && sameScope(item.scope, stored.body));
+    const ends_ms = numberIn(stored.body.findings[0]?.evidence ?? {}, 'ends_at_ms');
+    if (ends_ms !== null && ends_ms <= known.now_ms) {
+      work.set(name, { rule, stored, observation: 'clear' });
+      continue;
+    }
     const stale = rule !== null && known.now_ms - stored.body.judged_at_ms >= rule.no_data_ms;
     const observation = ran === undefined ? (stale ? null : undefined) : ran.data ? 'clear' : null;
     work.set(name, { rule, stored, observation });
@@ -197,7 +202,7 @@ async function judgeOne(core: DeskCore, tx: ControlTransaction, work: Work, mome
     if (stored !== null) await tx.remove(INCIDENTS, stored.id);
     return null;
   }
-  const incident = withRunbook(stepped.incident, core.options.public_url());
+  const incident = withRunbook(stepped.incident, baseOf(core));
   const settled = settleChanges(incident, stepped.events, heldBecause(incident, moment.holds, moment.now_ms));
   const another = stored !== null && incident.id !== stored.id;
   if (another && before !== null) await core.record(tx, stored, retire(before), at);
@@ -276,7 +281,7 @@ async function tell(
   incident: Incident,
   what: { readonly telling: Telling; readonly event: string; readonly now_ms: number },
 ): Promise<void> {
-  const base = core.options.public_url();
+  const base = baseOf(core);
   const shared = { severity: incident.severity, at_ms: what.now_ms, incident_id: incident.id, event: what.event };
   const subject = `incident/${incident.id}`;
   await announce(core, tx, {
@@ -295,6 +300,10 @@ async function tell(
     });
 }
 
+function baseOf(core: DeskCore): string {
+  return core.options.public_url().replace(/\/+$/, '');
+}
+
 async function announce(core: DeskCore, tx: ControlTransaction, what: DeskAnnouncement): Promise<string[]> {
   const { target, sinks, ...given } = what;
   const severity = given.severity ?? null;
@@ -307,9 +316,14 @@ async function announce(core: DeskCore, tx: ControlTransaction, what: DeskAnnoun
     event: given.event ?? `${given.type}@${given.at_ms}`,
     incident_id: given.incident_id ?? null,
     decision_id: given.decision_id ?? null,
-    expires_at_ms: given.expires_at_ms ?? null,
+    expires_at_ms: given.expires_at_ms ?? numberIn(given.data, 'expires_at_ms'),
   };
   return enqueue(tx, announcement, destinations);
+}
+
+function numberIn(data: Readonly<Record<string, unknown>>, field: string): number | null {
+  const value = data[field];
+  return typeof value === 'number' ? value : null;
 }
 
 async function readHolds(tx: ControlTransaction, now_ms: number): Promise<Holds> {

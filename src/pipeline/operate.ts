@@ -161,7 +161,7 @@ async function tellAcknowledged(
     severity: incident.severity,
     at_ms: now_ms,
     incident_id: incident.id,
-    data: incidentData(incident, core.options.public_url()),
+    data: incidentData(incident, core.options.public_url().replace(/\/+$/, '')),
   });
 }
 
