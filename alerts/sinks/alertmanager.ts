@@ -26,6 +26,7 @@ export const alertmanager = defineSink({
     { additionalProperties: false },
   ),
   accepts: (type) => TOLD.has(type),
+  resend_ms: ({ resend_ms }) => resend_ms,
   render: (notification, { settings, installation, now_ms }) => {
     const said = incidentText(notification);
     const resolved = said.state === 'resolved';

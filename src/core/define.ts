@@ -76,10 +76,13 @@ export type SinkDefinition<Schema extends TObject = TObject> = {
   readonly render: (notification: Notification, context: SinkContext<Static<Schema>>) => SinkRequest;
   /** ok = delivered; retry; reject = final, with code LW-SINK-GONE when the destination asks not to be told again. */
   readonly classify: (response: SinkResponse, now_ms: number) => Outcome;
+  /** A destination that forgets (Alertmanager): open incidents are told again this often. Absent = once is enough. */
+  readonly resend_ms?: (settings: Static<Schema>) => number;
 };
 
 /** A sink with its schema forgotten, as discovery and the pipeline hold it: settings are checked against `config` first. */
-export type AnySink = Omit<SinkDefinition, 'render'> & {
+export type AnySink = Omit<SinkDefinition, 'render' | 'resend_ms'> & {
+  readonly resend_ms?: (settings: Readonly<Record<string, unknown>>) => number;
   readonly render: (notification: Notification, context: SinkContext<Readonly<Record<string, unknown>>>) => SinkRequest;
 };
 

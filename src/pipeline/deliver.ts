@@ -11,7 +11,7 @@ import { appendAudit } from './audit.ts';
 import { backoffMs, type RetryPolicy } from './backoff.ts';
 import type { Actor } from './operate.ts';
 import type { Recipient } from './outbox.ts';
-import { claimNext, type Claimed, isGone, noteSinkState, recordAttempt } from './outbox-lease.ts';
+import { claimNext, type Claimed, isGone, noteSinkState, openlyTold, recordAttempt } from './outbox-lease.ts';
 
 /** A configured sink, or a retraining target under the id `target:<policy>`. */
 export type Destination = {
@@ -43,6 +43,8 @@ export type CourierOptions = {
   readonly onAttempt: (done: Delivered) => void;
   /** A destination answered 410: somebody must hear of it elsewhere. */
   readonly onDisabled: (sink: string, reason: string) => Promise<void>;
+  /** A test reached the destination: it is open again if it was disabled. */
+  readonly onEnabled?: (sink: string) => Promise<void>;
   readonly onError: (error: unknown) => void;
 };
 
@@ -63,6 +65,8 @@ export type Courier = {
   readonly deliverNext: (sink: string, signal: AbortSignal) => Promise<Delivered | null>;
   /** There is something new: do not wait for the next look. */
   readonly wake: () => void;
+  /** Tells a destination that forgets of every open incident again; returns how many. `run` does it by its rhythm. */
+  readonly resend: (sink: string, signal: AbortSignal) => Promise<number>;
   /** Sends a `leeway.watchdog` on the real path with the real signature; a success re-enables a disabled sink. */
   readonly test: (sink: string, by: Actor, signal: AbortSignal) => Promise<TestResult>;
   /** Puts a notification back to its first attempt, under the same id. Throws LW-NOT-FOUND. */
@@ -93,6 +97,15 @@ export function createCourier(options: CourierOptions): Courier {
     await options.clock.sleep(LOOK_MS, AbortSignal.any([signal, stop.signal])).catch(() => undefined); // aborted: awake
     wakers.delete(waken);
   };
+  const reminded_ms = new Map<string, number>();
+  const remind = async (sink: string, signal: AbortSignal): Promise<void> => {
+    const { definition, settings } = destination(sink);
+    const now_ms = options.clock.elapsed_ms();
+    const since_ms = now_ms - (reminded_ms.get(sink) ?? Number.NEGATIVE_INFINITY);
+    if (definition.resend_ms === undefined || since_ms < definition.resend_ms(settings)) return;
+    reminded_ms.set(sink, now_ms);
+    await resend(options, destination(sink), signal);
+  };
   return {
     wake,
     deliverNext: async (sink, signal) => deliverNext(options, destination(sink), signal),
@@ -102,10 +115,12 @@ export function createCourier(options: CourierOptions): Courier {
         {
           list: () => [...destinations.keys()],
           deliver: (sink) => deliverNext(options, destination(sink), signal),
+          remind: (sink) => remind(sink, signal),
           rest,
         },
         signal,
       ),
+    resend: async (sink, signal) => resend(options, destination(sink), signal),
     test: async (sink, by, signal) => testSink(options, destination(sink), by, signal),
     replay: async (notification, by) => {
       await replay(options, notification, by);
@@ -121,6 +136,7 @@ export function createCourier(options: CourierOptions): Courier {
 type Workers = {
   readonly list: () => readonly string[];
   readonly deliver: (sink: string) => Promise<Delivered | null>;
+  readonly remind: (sink: string) => Promise<void>;
   readonly rest: (signal: AbortSignal) => Promise<void>;
 };
 
@@ -130,6 +146,7 @@ async function runWorkers(options: CourierOptions, workers: Workers, signal: Abo
     while (!signal.aborted && workers.list().includes(sink)) {
       try {
         if ((await workers.deliver(sink)) !== null) continue;
+        await workers.remind(sink);
       } catch (error) {
         if (signal.aborted) return;
         options.onError(error);
@@ -275,6 +292,16 @@ function sinkStateAfter(attempt: DeliveryAttempt, gone: boolean): SinkState {
   return { state: 'ok', reason: outcome === 'failed' ? reason : null, updated_at_ms };
 }
 
+/** Tells again what is open, outside the outbox: a miss is made good by the next round, so that nothing is recorded. */
+async function resend(options: CourierOptions, destination: Destination, signal: AbortSignal): Promise<number> {
+  const rows = await openlyTold(options.control, destination.id);
+  for (const row of rows) {
+    const sent = await send(options, destination, notificationOf(row), signal);
+    if (sent.outcome !== 'delivered') break;
+  }
+  return rows.length;
+}
+
 async function testSink(
   options: CourierOptions,
   destination: Destination,
@@ -303,6 +330,7 @@ async function testSink(
   await options.control.transaction((tx) =>
     noteSinkState(tx, destination.id, sinkStateAfter(attempt, gone === true), true),
   );
+  if (outcome === 'delivered') await options.onEnabled?.(destination.id);
   return { outcome, http_status, reason };
 }
 

@@ -1,5 +1,6 @@
 import {
   DELIVERY_ATTEMPTS,
+  INCIDENTS,
   type DeliveryAttempt,
   OUTBOX,
   type OutboxRow,
@@ -88,6 +89,38 @@ export async function noteSinkState(
   const stays = stored.body.state === 'disabled' && !(lift && state.state === 'ok' && state.reason === null);
   if (stays) return;
   await tx.update(SINK_STATES, sink, stored.revision, state);
+}
+
+/** Open incidents that one destination is reminded of: far beyond what a receiver can group. */
+const RESEND_MAX = 1000;
+
+/** The last delivered opening or escalation of every incident that is open now, for a destination that forgets. */
+export async function openlyTold(control: Control, sink: string): Promise<Document<OutboxRow>[]> {
+  return control.transaction(async (tx) => {
+    const open = await tx.list(INCIDENTS, {
+      where: [
+        { field: 'watched', is: '=', value: 1 },
+        { field: 'status', is: 'in', value: ['open', 'acknowledged'] },
+      ],
+      limit: RESEND_MAX,
+    });
+    const rows: Document<OutboxRow>[] = [];
+    for (const { id, body } of open) {
+      if (!body.announced || body.owed !== null) continue;
+      const told = await tx.list(OUTBOX, {
+        where: [
+          { field: 'incident_id', is: '=', value: id },
+          { field: 'sink', is: '=', value: sink },
+          { field: 'state', is: '=', value: 'delivered' },
+        ],
+        order: { field: 'sequence', descending: true },
+        limit: 10,
+      });
+      const last = told.find(({ body: row }) => /\.(opened|escalated)$/.test(row.type));
+      if (last !== undefined) rows.push(last);
+    }
+    return rows;
+  });
 }
 
 /** Whether a destination asked not to be told again. */

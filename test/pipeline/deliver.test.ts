@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { alertmanager } from '../../alerts/sinks/alertmanager.ts';
 import { DELIVERY_ATTEMPTS, SINK_STATES } from '../../src/control/collections.ts';
 import { reject, retry } from '../../src/core/outcome.ts';
 import { seededRandom } from '../../src/core/random.ts';
@@ -224,4 +225,37 @@ test('a blocked test says so without a status and does not count as a success', 
     reason: 'closed',
   });
   expect(await stateOf(house)).toBe('blocked');
+});
+
+test('a destination that forgets is told again of what is open, under the same id, and of nothing that is over', async () => {
+  const settings = { url: 'https://am.example', resend_ms: 60_000 };
+  await using house = await openHouse({ destinations: [destinationOf('am', { definition: alertmanager, settings })] });
+  await house.desk.judge([finding(1), finding(2)], house.clock.now_ms());
+  await deliver(house, 'am');
+  expect(await house.courier.resend('am', signal)).toBe(1);
+  await deliver(house, 'am');
+  expect(await house.courier.resend('am', signal)).toBe(2);
+  await house.desk.judge([finding(1, 0)], house.clock.now_ms());
+  await deliver(house, 'am');
+  expect(await house.courier.resend('am', signal)).toBe(1);
+  const last = house.door.requests.at(-1)?.body ?? '';
+  expect(JSON.parse(last)[0].endsAt).toBe(new Date(house.clock.now_ms() + 3_600_000).toISOString());
+  expect((await house.outbox()).map(({ body }) => body.attempts)).toEqual([1, 1, 1]);
+});
+
+test('the worker resends by the rhythm of the destination, and never to one that remembers', async () => {
+  const settings = { url: 'https://am.example', resend_ms: 5000 };
+  const destinations = [destinationOf('ops'), destinationOf('am', { definition: alertmanager, settings })];
+  await using house = await openHouse({ destinations });
+  const stop = new AbortController();
+  const running = house.courier.run(stop.signal);
+  await house.desk.judge([finding(1)], house.clock.now_ms());
+  for (let turn = 0; turn < 60; turn++) await house.clock.advance(250);
+  stop.abort(new Error('done'));
+  await running;
+  const sent = house.door.requests.filter(({ url }) => url.includes('am.example')).length;
+  // in 15 s: one delivery, then a reminder every 5 s to 5.5 s (the worker looks twice a second): two or three, one more at the start
+  expect(sent).toBeGreaterThanOrEqual(3);
+  expect(sent).toBeLessThanOrEqual(5);
+  expect(house.door.told('ops')).toHaveLength(1);
 });
