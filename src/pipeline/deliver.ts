@@ -12,6 +12,7 @@ import { backoffMs, type RetryPolicy } from './backoff.ts';
 import type { Actor } from './operate.ts';
 import type { Recipient } from './outbox.ts';
 import { claimNext, type Claimed, isGone, noteSinkState, openlyTold, recordAttempt } from './outbox-lease.ts';
+import { pruneOutbox } from './outbox-retention.ts';
 
 /** A configured sink, or a retraining target under the id `target:<policy>`. */
 export type Destination = {
@@ -76,6 +77,8 @@ export type Courier = {
 
 /** Rows are looked for this often where nothing wakes the worker (another process enqueued): one indexed read a sink. */
 const LOOK_MS = 500;
+/** What is older than its retention is removed this often. */
+const TIDY_MS = 3_600_000;
 
 /** Makes the courier; nothing is sent before `run` or `deliverNext`. */
 export function createCourier(options: CourierOptions): Courier {
@@ -162,7 +165,13 @@ async function runWorkers(options: CourierOptions, workers: Workers, signal: Abo
           work(sink).finally(() => running.delete(sink)),
         );
   };
-  await every(options.clock, LOOK_MS, attend, { signal, onError: options.onError });
+  const tidy = async (): Promise<void> => {
+    while (!signal.aborted && (await pruneOutbox(options.control, options.clock.now_ms())) > 0);
+  };
+  await Promise.all([
+    every(options.clock, LOOK_MS, attend, { signal, onError: options.onError }),
+    every(options.clock, TIDY_MS, tidy, { signal, onError: options.onError }),
+  ]);
   await Promise.allSettled(running.values());
 }
 
