@@ -1,55 +1,36 @@
 import type { Finding } from '../core/finding.ts';
 import type { Store } from '../core/ports.ts';
 import { windowAlpha } from '../drift/alarm-budget.ts';
-import { assessWindow, type FeatureVerdict, type WindowVerdict } from '../drift/assess-window.ts';
-import { advanceEvidence, type Evidence } from '../drift/evidence.ts';
-import { type FeatureCounts, freezeReference, type Reference } from '../drift/reference.ts';
+import { assessWindow } from '../drift/assess-window.ts';
+import { freezeReference, type Reference } from '../drift/reference.ts';
 import { windowOfRows } from '../drift/window.ts';
-import { type AccuracyVerdict, assessAccuracy } from '../quality/accuracy.ts';
+import { assessAccuracy } from '../quality/accuracy.ts';
 import {
   accuracyBySpan,
-  activeVersions,
-  type ActiveVersion,
-  type Position,
+  accuracyThrough,
+  freshLabels,
+  freshPredictions,
+  labelledSpans,
+  type PredictionRow,
   predictionRows,
   requestsServed,
   type SpanCount,
   WINDOW_ROWS_MAX,
 } from '../read/model-rows.ts';
-
-/** One assessed window of one version. `features` only on the newest, for people. */
-export type WatchedWindow = {
-  readonly from_ms: number;
-  readonly to_ms: number;
-  readonly n: number;
-  readonly status: WindowVerdict['status'];
-  readonly min_p: number | null;
-  readonly e_value: number;
-  readonly features_drifted: number;
-};
-
-/** What is known of a version. JSON, so that it can be kept beside the lease and read by the console. */
-export type VersionState = {
-  version: string;
-  first_ms: number;
-  last_ms: number;
-  predictions: number;
-  reference: Reference | null;
-  reference_end: Position | null;
-  reference_quality: { labelled: number; correct: number } | null;
-  windows: WatchedWindow[];
-  spans: SpanCount[];
-  features: readonly FeatureVerdict[];
-  /** Counts of the newest assessed window, for the small multiples of the console. */
-  current: Readonly<Record<string, FeatureCounts>>;
-};
-
-/** All of a model: what the analysis of one tick ends with. */
-export type ModelState = {
-  model: string;
-  active_version: string;
-  versions: VersionState[];
-};
+import { TableNews } from '../read/table-news.ts';
+import { driftFinding, type DriftSituation, qualityFinding } from './model-findings.ts';
+import {
+  assessedWindows,
+  driftStart,
+  mergeSpans,
+  mergeWindows,
+  type ModelState,
+  newVersion,
+  VERSIONS_MAX,
+  type VersionState,
+  type WatchedWindow,
+  WINDOWS_MAX,
+} from './model-state.ts';
 
 /** What the desk and the retraining coordinator get of one model. */
 export type ModelAnalysis = {
@@ -59,369 +40,294 @@ export type ModelAnalysis = {
   readonly situation: DriftSituation;
 };
 
-/** The numbers behind a decision, since the present drift began. */
-export type DriftSituation = {
-  readonly version: string;
-  readonly windows_assessed: number;
-  readonly windows_drifted: number;
-  readonly drift_started_ms: number | null;
-  readonly rows: number;
-  readonly labelled_rows: number;
-  readonly coverage_ratio: number;
-  readonly accuracy: AccuracyVerdict | null;
-  readonly reference_accuracy: number | null;
-};
-
 export type WatchOptions = {
   readonly window_ms: number;
   readonly rows_min: number;
   readonly reference_rows: number;
   readonly false_alarms_per_month: number;
-  /** Windows that the drift finding looks back on. */
-  readonly hysteresis_windows: number;
+  /** Windows that the drift finding of a model looks back on. */
+  readonly hysteresis_windows: (model: string) => number;
 };
 
-/** History up to this old is treated like live data (contract: api.md). */
-export const HISTORY_MS = 15 * 60_000;
+/** History up to 15 minutes old is treated like live data (contract: api.md); the last minute is for its way here. */
+export const HISTORY_MS = 16 * 60_000;
 /** How long after its end a window waits for rows in flight: two spool segments and a sender's batch. */
 const GRACE_MS = 1_500;
-/** Windows kept per version: 16 hours of 4-minute windows; older ones can be recomputed from the store. */
-const WINDOWS_MAX = 240;
-const VERSIONS_MAX = 20;
+/** Labels may come this long after their prediction. */
+const LABELS_LATE_MS = 24 * 3_600_000;
+/** Another version becomes the active one when the one before was silent for a window, at most this long. */
+const SWITCH_MS_MAX = 60_000;
 /**
  * Accuracy is judged again at every tick, so one test must be rarer than the ticks: at 1e-6 a day of looks at an
  * unchanged model has a false alarm in less than one of ten. 50 labels: below, ±9 points say nothing.
  */
 const ACCURACY = { alpha: 1e-6, labels_min: 50, effect_min: 0.02 };
 
-/** Watches the models of a store: reads what is new, judges closed windows, returns what was found. */
+/** Watches the models of a store: counts what is new, judges closed windows, returns what was found. */
 export class ModelWatch {
   readonly #store: Store;
   readonly #options: WatchOptions;
+  readonly #news: TableNews;
   readonly #models = new Map<string, ModelState>();
-  readonly #counted = new Map<string, number>();
+  /** Windows to count again, until they were. */
+  readonly #dirty = new Map<VersionState, Set<number>>();
+  readonly #requests = new Map<string, number>();
+  #predictions_seen = 0n;
+  #labels_seen = 0n;
 
   constructor(store: Store, options: WatchOptions, restored: readonly ModelState[] = []) {
     this.#store = store;
     this.#options = options;
+    this.#news = new TableNews(store);
     for (const state of restored) this.#models.set(state.model, state);
   }
 
-  /** One look at everything that arrived; pure in the rows that the store holds, so a repeat changes nothing. */
+  /**
+   * One look at everything that arrived. Costs what is new, not what is stored: only windows that took rows or labels
+   * are counted again, and only windows that changed since their verdict are judged.
+   */
   async analyse(now_ms: number, signal: AbortSignal): Promise<ModelAnalysis[]> {
-    const active = await activeVersions(this.#store, now_ms - HISTORY_MS, signal);
-    const touched = new Set<string>();
-    for (const version of active) {
-      const state = this.#stateOf(version);
-      const known = versionIn(state, version);
-      await this.#learn(state.model, known, now_ms, signal);
-      await this.#judge(state.model, known, now_ms, signal);
-      touched.add(version.model);
-    }
+    const news = await this.#news.look(signal);
+    if (news.tables.has('prediction')) await this.#findPredictions(now_ms, signal);
+    if (news.tables.has('label')) await this.#findLabels(now_ms, signal);
+    if (news.tables.has('inference')) this.#requests.clear();
+    for (const state of this.#models.values())
+      for (const known of state.versions) {
+        await this.#count(state.model, known, signal);
+        await this.#learn(state.model, known, now_ms, signal);
+        await this.#judge(state.model, known, now_ms, signal);
+      }
+    news.read();
     const analyses: ModelAnalysis[] = [];
-    for (const model of touched) {
-      const state = this.#models.get(model);
-      if (state !== undefined) analyses.push(await this.#conclude(state, now_ms, signal));
-    }
+    for (const state of this.#models.values())
+      if (state.versions.some((known) => known.last_ms >= now_ms - HISTORY_MS))
+        analyses.push(await this.#conclude(state, now_ms, signal));
     return analyses;
   }
 
-  #stateOf({ model, version }: ActiveVersion): ModelState {
-    const known = this.#models.get(model);
-    if (known !== undefined) {
-      known.active_version = version; // active versions arrive with the newest activity last
-      return known;
+  #look(now_ms: number, after: bigint) {
+    const { window_ms } = this.#options;
+    const since_ms = now_ms - Math.min(HISTORY_MS, WINDOWS_MAX * window_ms);
+    return { after, since_ms, span_ms: window_ms, spans_max: WINDOWS_MAX + 1 };
+  }
+
+  async #findPredictions(now_ms: number, signal: AbortSignal): Promise<void> {
+    const fresh = await freshPredictions(this.#store, this.#look(now_ms, this.#predictions_seen), signal);
+    for (const rows of fresh) {
+      const state = this.#models.get(rows.model) ?? { model: rows.model, active_version: rows.version, versions: [] };
+      this.#models.set(rows.model, state);
+      let known = state.versions.find((candidate) => candidate.version === rows.version);
+      if (known === undefined) {
+        known = newVersion(rows.version, rows);
+        state.versions = [...state.versions, known].slice(-VERSIONS_MAX);
+      }
+      known.first_ms = Math.min(known.first_ms, rows.first_ms);
+      known.last_ms = Math.max(known.last_ms, rows.last_ms);
+      state.active_version = activeVersion(state, Math.min(this.#options.window_ms, SWITCH_MS_MAX));
+      this.#mark(known, rows.spans);
+      if (rows.lineage > this.#predictions_seen) this.#predictions_seen = rows.lineage;
     }
-    const fresh: ModelState = { model, active_version: version, versions: [] };
-    this.#models.set(model, fresh);
-    return fresh;
+  }
+
+  async #findLabels(now_ms: number, signal: AbortSignal): Promise<void> {
+    const look = this.#look(now_ms, this.#labels_seen);
+    const newest = await freshLabels(this.#store, look, signal);
+    if (newest === null) return;
+    const from_ms = now_ms - Math.max(HISTORY_MS, LABELS_LATE_MS);
+    for (const { model, version, spans } of await labelledSpans(this.#store, { ...look, from_ms }, signal)) {
+      const known = this.#models.get(model)?.versions.find((candidate) => candidate.version === version);
+      const oldest_ms = known?.spans[0]?.from_ms ?? Infinity;
+      if (known !== undefined)
+        this.#mark(
+          known,
+          spans.filter((from) => from >= oldest_ms),
+        );
+    }
+    this.#labels_seen = newest;
+  }
+
+  #mark(known: VersionState, spans: readonly number[]): void {
+    const dirty = this.#dirty.get(known) ?? new Set();
+    for (const from_ms of spans) dirty.add(from_ms);
+    this.#dirty.set(known, dirty);
+  }
+
+  async #count(model: string, known: VersionState, signal: AbortSignal): Promise<void> {
+    const dirty = this.#dirty.get(known);
+    if (dirty === undefined || dirty.size === 0) return;
+    const spans = [...dirty].sort((a, b) => a - b);
+    const { version, reference_end } = known;
+    const of = { model, version, spans, span_ms: this.#options.window_ms };
+    mergeSpans(known, await accuracyBySpan(this.#store, of, signal));
+    if (reference_end !== null && (spans[0] ?? Infinity) <= reference_end.at_ms)
+      known.reference_quality = await this.#qualityOfReference(model, known, signal);
+    this.#dirty.delete(known);
+  }
+
+  async #qualityOfReference(model: string, { version, first_ms, reference_end }: VersionState, signal: AbortSignal) {
+    if (reference_end === null) return null;
+    return accuracyThrough(this.#store, { model, version, from_ms: first_ms, last: reference_end }, signal);
   }
 
   async #learn(model: string, known: VersionState, now_ms: number, signal: AbortSignal): Promise<void> {
-    const from_ms = Math.min(known.first_ms, now_ms - HISTORY_MS);
-    if (known.reference === null) {
-      const limit = this.#options.reference_rows;
-      if (known.predictions < limit) return;
-      const rows = await predictionRows(
-        this.#store,
-        { model, version: known.version, after: null, from_ms, to_ms: now_ms - GRACE_MS, limit },
-        signal,
-      );
-      const last = rows.at(-1);
-      if (rows.length < limit || last === undefined) return;
-      const edges_id = `${known.version}:first-${rows.length}`;
-      known.reference = freezeReference(
-        rows.map((row) => row.features),
-        { edges_id },
-      );
-      known.reference_end = { at_ms: last.at_ms, request_id: last.request_id };
-    }
-    const end = known.reference_end;
-    if (end === null || (known.reference_quality?.labelled ?? 0) >= this.#options.reference_rows) return;
-    const spans = await accuracyBySpan(
-      this.#store,
-      { model, version: known.version, after: null, from_ms, to_ms: end.at_ms, span_ms: 1e15 },
-      signal,
-    );
-    known.reference_quality = { labelled: spans[0]?.labelled ?? 0, correct: spans[0]?.correct ?? 0 };
+    const limit = this.#options.reference_rows;
+    if (known.reference !== null || known.predictions < limit) return;
+    const { version, first_ms: from_ms } = known;
+    const of = { model, version, after: null, from_ms, to_ms: now_ms - GRACE_MS, limit };
+    const rows = await predictionRows(this.#store, of, signal);
+    const last = rows.at(-1);
+    if (rows.length < limit || last === undefined) return;
+    const features = rows.map((row) => row.features);
+    known.reference = freezeReference(features, { edges_id: `${version}:first-${rows.length}` });
+    known.reference_end = { at_ms: last.at_ms, request_id: last.request_id };
+    known.reference_quality = await this.#qualityOfReference(model, known, signal);
   }
 
   async #judge(model: string, known: VersionState, now_ms: number, signal: AbortSignal): Promise<void> {
-    const { window_ms } = this.#options;
-    const from_ms = Math.floor(Math.max(known.first_ms, now_ms - HISTORY_MS) / window_ms) * window_ms;
-    const of = { model, version: known.version, after: null, from_ms, to_ms: now_ms };
-    const fresh = await accuracyBySpan(this.#store, { ...of, span_ms: window_ms }, signal);
-    known.spans = merged(known.spans, fresh);
-    if (known.reference === null) return;
-    for (const span of fresh) {
-      const to_ms = span.from_ms + window_ms;
-      const key = `${model}/${known.version}/${span.from_ms}`;
-      if (to_ms + GRACE_MS > now_ms || this.#counted.get(key) === span.predicted) continue;
-      this.#remember(key, span.predicted);
-      await this.#assess(model, known, { from_ms: span.from_ms, to_ms, predicted: span.predicted }, signal);
+    const { reference } = known;
+    if (reference === null) return;
+    const due = this.#due(known, now_ms);
+    if (due.length === 0) return;
+    const judged: WatchedWindow[] = [];
+    for (const group of groups(due, this.#options.window_ms)) {
+      const rows = await this.#rowsOf(model, known, group, signal);
+      for (const span of group) judged.push(this.#assess(known, reference, span, rows.get(span.from_ms) ?? []));
     }
-    known.windows = withEvidence(known.windows).slice(-WINDOWS_MAX);
+    mergeWindows(known, judged);
   }
 
-  #remember(key: string, predicted: number): void {
-    this.#counted.set(key, predicted);
-    const oldest = this.#counted.keys().next();
-    if (this.#counted.size > WINDOWS_MAX * VERSIONS_MAX && oldest.done !== true) this.#counted.delete(oldest.value);
-  }
-
-  async #assess(
-    model: string,
-    known: VersionState,
-    span: { from_ms: number; to_ms: number; predicted: number },
-    signal: AbortSignal,
-  ): Promise<void> {
-    if (known.reference === null) return;
-    const { version, reference_end: after } = known;
-    const rows = await predictionRows(
-      this.#store,
-      { model, version, after, from_ms: span.from_ms, to_ms: span.to_ms, limit: WINDOW_ROWS_MAX },
-      signal,
-    );
-    const window = windowOfRows(
-      known.reference,
-      rows.map((row) => row.features),
-      span,
-    );
-    const verdict = assessWindow(known.reference, window, {
-      alpha: windowAlpha(this.#options),
-      rows_min: this.#options.rows_min,
+  /** Closed windows after the reference that changed since they were judged. */
+  #due(known: VersionState, now_ms: number): SpanCount[] {
+    const { window_ms } = this.#options;
+    const judged = new Map(known.windows.map((window) => [window.from_ms, window.rows]));
+    return known.spans.filter(({ from_ms, predicted }) => {
+      const to_ms = from_ms + window_ms;
+      if (to_ms + GRACE_MS > now_ms || to_ms <= (known.reference_end?.at_ms ?? 0)) return false;
+      return judged.get(from_ms) !== predicted;
     });
-    const watched: WatchedWindow = {
-      from_ms: span.from_ms,
-      to_ms: span.to_ms,
-      n: verdict.n,
-      status: verdict.status,
-      min_p: verdict.min_p,
-      e_value: 1,
-      features_drifted: verdict.features.filter((feature) => feature.drifted).length,
-    };
-    known.windows = [...known.windows.filter((other) => other.from_ms !== span.from_ms), watched].sort(
-      (a, b) => a.from_ms - b.from_ms,
-    );
-    if (known.windows.at(-1) === watched && verdict.status !== 'insufficient') {
+  }
+
+  async #rowsOf(
+    model: string,
+    { version, reference_end: after }: VersionState,
+    group: readonly SpanCount[],
+    signal: AbortSignal,
+  ): Promise<Map<number, PredictionRow[]>> {
+    const { window_ms } = this.#options;
+    const from_ms = group[0]?.from_ms ?? 0;
+    const to_ms = (group.at(-1)?.from_ms ?? 0) + window_ms;
+    const every = Math.ceil(predictedIn(group) / WINDOW_ROWS_MAX);
+    const limit = 2 * WINDOW_ROWS_MAX;
+    const of = { model, version, after, from_ms, to_ms, every, limit };
+    const rows = new Map<number, PredictionRow[]>();
+    for (const row of await predictionRows(this.#store, of, signal)) {
+      const start_ms = Math.floor(row.at_ms / window_ms) * window_ms;
+      const held = rows.get(start_ms);
+      if (held === undefined) rows.set(start_ms, [row]);
+      else held.push(row);
+    }
+    return rows;
+  }
+
+  #assess(
+    known: VersionState,
+    reference: Reference,
+    { from_ms, predicted }: SpanCount,
+    rows: readonly PredictionRow[],
+  ): WatchedWindow {
+    const span = { from_ms, to_ms: from_ms + this.#options.window_ms };
+    const features = rows.map((row) => row.features);
+    const window = windowOfRows(reference, features, span);
+    const alpha = windowAlpha(this.#options);
+    const verdict = assessWindow(reference, window, { alpha, rows_min: this.#options.rows_min });
+    const moved = verdict.features.filter((feature) => feature.drifted);
+    const newest_ms = assessedWindows(known).at(-1)?.from_ms ?? -Infinity;
+    if (verdict.status !== 'insufficient' && from_ms >= newest_ms) {
       known.features = verdict.features;
       known.current = window.features;
+      if (moved.length > 0) known.moved = moved;
     }
+    const { n, status, min_p } = verdict;
+    return { ...span, rows: predicted, n, status, min_p, e_value: 1, features_drifted: moved.length };
   }
 
   async #conclude(state: ModelState, now_ms: number, signal: AbortSignal): Promise<ModelAnalysis> {
     const known = state.versions.find((version) => version.version === state.active_version);
     if (known === undefined) throw new Error(`model ${state.model} lost its active version`);
-    const situation = await this.#situation(state, known, now_ms, signal);
-    return {
-      state,
-      situation,
-      finding: driftFinding(state, known, situation, now_ms),
-      quality: qualityFinding(state, known, situation, now_ms),
-    };
+    const situation = await this.#situation(state.model, known, now_ms, signal);
+    const seen = { state, known, situation, alpha: windowAlpha(this.#options), now_ms };
+    return { state, situation, finding: driftFinding(seen), quality: qualityFinding(seen) };
   }
 
-  async #situation(
-    state: ModelState,
-    known: VersionState,
-    now_ms: number,
-    signal: AbortSignal,
-  ): Promise<DriftSituation> {
-    const assessed = known.windows.filter((window) => window.status !== 'insufficient');
-    const last = assessed.slice(-this.#options.hysteresis_windows);
-    const started_ms = driftStart(assessed, this.#options.hysteresis_windows);
-    const since_ms = started_ms ?? Math.max(known.first_ms, now_ms - HISTORY_MS);
+  async #situation(model: string, known: VersionState, now_ms: number, signal: AbortSignal): Promise<DriftSituation> {
+    const lookback = this.#options.hysteresis_windows(model);
+    const assessed = assessedWindows(known);
+    const last = assessed.slice(-lookback);
+    const started_ms = driftStart(assessed, lookback);
+    const since_ms = started_ms ?? this.#recentStart(known, lookback, now_ms);
     const spans = known.spans.filter((span) => span.from_ms >= since_ms);
-    const rows = sum(spans.map((span) => span.predicted));
-    const labelled = sum(spans.map((span) => span.labelled));
-    const correct = sum(spans.map((span) => span.correct));
+    const rows = predictedIn(spans);
+    const labelled = spans.reduce((total, span) => total + span.labelled, 0);
+    const correct = spans.reduce((total, span) => total + span.correct, 0);
     const quality = known.reference_quality;
-    const requests = await requestsServed(
-      this.#store,
-      { model: state.model, version: known.version, from_ms: since_ms, to_ms: now_ms },
-      signal,
-    );
+    const requests = await this.#requestsSince(model, known.version, { since_ms, now_ms }, signal);
+    const window = { correct, labelled, predicted: rows };
     return {
       version: known.version,
       windows_assessed: last.length,
-      windows_drifted: last.filter((window) => window.status === 'drift').length,
+      windows_drifted: last.filter((watched) => watched.status === 'drift').length,
       drift_started_ms: started_ms,
       rows,
       labelled_rows: labelled,
       coverage_ratio: requests > 0 ? Math.min(1, rows / requests) : 1,
-      accuracy:
-        quality !== null
-          ? assessAccuracy({ reference: quality, window: { correct, labelled, predicted: rows } }, ACCURACY)
-          : null,
-      reference_accuracy: quality !== null && quality.labelled > 0 ? quality.correct / quality.labelled : null,
+      accuracy: quality === null ? null : assessAccuracy({ reference: quality, window }, ACCURACY),
+      reference_accuracy: quality === null || quality.labelled === 0 ? null : quality.correct / quality.labelled,
     };
   }
-}
 
-function versionIn(state: ModelState, active: ActiveVersion): VersionState {
-  const known = state.versions.find((version) => version.version === active.version);
-  if (known !== undefined) {
-    known.first_ms = Math.min(known.first_ms, active.first_ms);
-    known.last_ms = active.last_ms;
-    known.predictions = Math.max(known.predictions, active.predictions);
-    return known;
+  /** Where the recent past begins while nothing drifts: at a window's start, after the reference. */
+  #recentStart(known: VersionState, lookback: number, now_ms: number): number {
+    const { window_ms } = this.#options;
+    const recent_ms = Math.floor((now_ms - Math.max(HISTORY_MS, lookback * window_ms)) / window_ms) * window_ms;
+    const end_ms = known.reference_end?.at_ms ?? known.first_ms;
+    return Math.max(recent_ms, Math.ceil(end_ms / window_ms) * window_ms);
   }
-  const fresh: VersionState = {
-    version: active.version,
-    first_ms: active.first_ms,
-    last_ms: active.last_ms,
-    predictions: active.predictions,
-    reference: null,
-    reference_end: null,
-    reference_quality: null,
-    windows: [],
-    spans: [],
-    features: [],
-    current: {},
-  };
-  state.versions = [...state.versions, fresh].slice(-VERSIONS_MAX);
-  return fresh;
-}
 
-function merged(known: readonly SpanCount[], fresh: readonly SpanCount[]): SpanCount[] {
-  const replaced = new Set(fresh.map((span) => span.from_ms));
-  return [...known.filter((span) => !replaced.has(span.from_ms)), ...fresh]
-    .sort((a, b) => a.from_ms - b.from_ms)
-    .slice(-WINDOWS_MAX);
-}
-
-function withEvidence(windows: readonly WatchedWindow[]): WatchedWindow[] {
-  let evidence: Evidence | null = null;
-  return windows.map((window) => {
-    if (window.min_p !== null) evidence = advanceEvidence(evidence, window.min_p);
-    return { ...window, e_value: evidence?.e_value ?? 1 };
-  });
-}
-
-/** Start of the drift that is still present: the first drifted window after the last run of stable ones. */
-function driftStart(assessed: readonly WatchedWindow[], lookback: number): number | null {
-  let started: number | null = null;
-  let stable = 0;
-  for (const window of assessed) {
-    if (window.status === 'drift') {
-      started ??= window.from_ms;
-      stable = 0;
-    } else if (++stable >= lookback) started = null;
+  async #requestsSince(
+    model: string,
+    version: string,
+    { since_ms, now_ms }: { since_ms: number; now_ms: number },
+    signal: AbortSignal,
+  ): Promise<number> {
+    const key = JSON.stringify([model, version, since_ms]);
+    const held = this.#requests.get(key);
+    if (held !== undefined) return held;
+    const requests = await requestsServed(this.#store, { model, version, from_ms: since_ms, to_ms: now_ms }, signal);
+    this.#requests.set(key, requests);
+    return requests;
   }
-  return started;
 }
 
-function driftFinding(state: ModelState, known: VersionState, situation: DriftSituation, now_ms: number): Finding {
-  const newest = known.windows.filter((window) => window.status !== 'insufficient').at(-1);
-  const moved = [...known.features]
-    .filter((feature) => feature.drifted)
-    .sort((a, b) => b.contribution - a.contribution);
-  const names = moved.slice(0, 3).map((feature) => feature.name);
-  return {
-    name: 'drift.features',
-    key: `model:${state.model}/drift`,
-    scope: { model: state.model, version: known.version },
-    subjects: [{ type: 'model', id: state.model }, ...names.map((id) => ({ type: 'feature', id }))],
-    cause: 'data',
-    value: situation.windows_assessed === 0 ? null : situation.windows_drifted,
-    reason:
-      situation.windows_assessed > 0
-        ? null
-        : known.reference === null
-          ? 'reference_not_complete'
-          : 'no_window_with_enough_rows',
-    data_count: newest?.n ?? 0,
-    coverage_ratio: situation.coverage_ratio,
-    window: { from_ms: newest?.from_ms ?? known.first_ms, to_ms: newest?.to_ms ?? now_ms },
-    started_at_ms: situation.drift_started_ms,
-    gpu_seconds_lost: null,
-    usd_lost: null,
-    usd_per_hour: null,
-    title: driftTitle(state.model, known.version, names, situation),
-    evidence: {
-      features: moved.map(({ name, statistic, value, p_value, contribution }) => ({
-        name,
-        statistic,
-        value,
-        p_value,
-        contribution,
-      })),
-      windows_assessed: situation.windows_assessed,
-      windows_drifted: situation.windows_drifted,
-      e_value: newest?.e_value ?? null,
-      accuracy: situation.accuracy,
-      reference_accuracy: situation.reference_accuracy,
-      rows: situation.rows,
-      labelled_rows: situation.labelled_rows,
-      version: known.version,
-    },
-  };
+function predictedIn(spans: readonly SpanCount[]): number {
+  return spans.reduce((total, span) => total + span.predicted, 0);
 }
 
-function driftTitle(model: string, version: string, names: readonly string[], situation: DriftSituation): string {
-  if (situation.windows_drifted === 0) return `Inputs of ${model} ${version} look like its reference`;
-  const accuracy = situation.accuracy;
-  const fell =
-    accuracy?.worse === true && situation.reference_accuracy !== null && accuracy.accuracy !== null
-      ? `; accuracy fell from ${percent(situation.reference_accuracy)} to ${percent(accuracy.accuracy)}`
-      : '';
-  return `Inputs of ${model} ${version} drift: ${names.length > 0 ? names.join(', ') : 'several features'} moved${fell}`;
+/** The version that serves: it stays until it was silent for `silence_ms`, so that a canary beside it changes nothing. */
+function activeVersion(state: ModelState, silence_ms: number): string {
+  const newest = state.versions.reduce((latest, version) => (version.last_ms > latest.last_ms ? version : latest));
+  const active = state.versions.find((version) => version.version === state.active_version);
+  if (active !== undefined && newest.last_ms - active.last_ms < silence_ms) return active.version;
+  return newest.version;
 }
 
-/** Concept drift: accuracy falls though no input feature moved. Where inputs moved, the drift incident tells both. */
-function qualityFinding(
-  state: ModelState,
-  known: VersionState,
-  situation: DriftSituation,
-  now_ms: number,
-): Finding | null {
-  const { accuracy, reference_accuracy } = situation;
-  if (accuracy?.accuracy == null || reference_accuracy === null || accuracy.status === 'insufficient') return null;
-  const lost = accuracy.worse && situation.windows_drifted === 0 ? reference_accuracy - accuracy.accuracy : 0;
-  return {
-    name: 'quality.accuracy',
-    key: `model:${state.model}/accuracy`,
-    scope: { model: state.model, version: known.version },
-    subjects: [{ type: 'model', id: state.model }],
-    cause: 'concept',
-    value: lost,
-    reason: null,
-    data_count: situation.labelled_rows,
-    coverage_ratio: accuracy.completeness_ratio,
-    window: { from_ms: situation.drift_started_ms ?? known.first_ms, to_ms: now_ms },
-    started_at_ms: null,
-    gpu_seconds_lost: null,
-    usd_lost: null,
-    usd_per_hour: null,
-    title: `Accuracy of ${state.model} ${known.version} is ${percent(accuracy.accuracy)}, ${percent(reference_accuracy)} in its reference`,
-    evidence: { accuracy, reference_accuracy, labelled_rows: situation.labelled_rows },
-  };
-}
-
-function percent(ratio: number): string {
-  return `${(100 * ratio).toFixed(1)} %`;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+/** Neighbouring windows that are read at once: at most WINDOW_ROWS_MAX rows, or one window alone. */
+function groups(spans: readonly SpanCount[], window_ms: number): SpanCount[][] {
+  const all: SpanCount[][] = [];
+  for (const span of spans) {
+    const last = all.at(-1);
+    const adjacent = last?.at(-1)?.from_ms === span.from_ms - window_ms;
+    if (last !== undefined && adjacent && predictedIn([...last, span]) <= WINDOW_ROWS_MAX) last.push(span);
+    else all.push([span]);
+  }
+  return all;
 }
