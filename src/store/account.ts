@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import type { QueryParameters, StoredAccount } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
 import { RECORD_TYPES, type RecordType } from '../core/records.ts';
-import { LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './schema.ts';
+import { LEDGER_CHUNK, LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './schema.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
 type PartListRow = { table: string; partition: string; parts: string };
@@ -25,6 +25,8 @@ type Total = {
   readonly sequences: RangeSet;
 };
 
+/** Frames of the ledger read at once: about 0.3 s and 0.2 GB of the engine. */
+const CHUNK_FRAMES = 1_000_000;
 /** Partitions counted by one statement: each one is a branch of its plan. */
 const PARTITIONS_A_STATEMENT_MAX = 40;
 /** Counting that takes longer than this is not done at every reading … */
@@ -41,6 +43,7 @@ const COUNT_SHARE = 20;
 export class AccountReader {
   readonly #select: Select;
   readonly #clock: Clock;
+  readonly #chunk_frames: number;
   #totals = new Map<string, Total>();
   #watermark = 0n;
   #counted = new Map<string, Counted>();
@@ -48,9 +51,10 @@ export class AccountReader {
   #counted_at_ms = -Infinity;
   #reading: Promise<StoredAccount[]> | null = null;
 
-  constructor(select: Select, clock: Clock) {
+  constructor(select: Select, clock: Clock, chunk_frames = CHUNK_FRAMES) {
     this.#select = select;
     this.#clock = clock;
+    this.#chunk_frames = chunk_frames;
   }
 
   /** Callers that come while a reading runs share its result. */
@@ -61,9 +65,13 @@ export class AccountReader {
     return this.#reading;
   }
 
-  /** Tells that frames from `lineage` on were written: when that is behind the watermark the ledger is read anew. */
-  wrote(lineage: bigint): void {
-    if (lineage > this.#watermark) return;
+  /** Whether a frame of this lineage would come behind what was read of the ledger: a replay or a late segment. */
+  isPast(lineage: bigint): boolean {
+    return lineage <= this.#watermark;
+  }
+
+  /** Reads everything anew the next time: the ledger changed behind what was read. */
+  forget(): void {
     this.#totals = new Map();
     this.#watermark = 0n;
     this.#counted_at_ms = -Infinity;
@@ -73,18 +81,26 @@ export class AccountReader {
     const totals = this.#totals;
     const [newest] = await this.#select<{ lineage: string }>(LINEAGE_MAX, {});
     const upto = BigInt(newest?.lineage ?? 0);
-    if (upto > this.#watermark) await this.#readLedger(totals, { after: this.#watermark, upto });
+    while (upto > this.#watermark && totals === this.#totals) await this.#readChunk(totals);
+    // a chunk may end above what was the newest a moment ago: everything is as of the watermark
+    const asOf = this.#watermark;
     const due_ms = this.#counted_at_ms + (this.#count_ms > COUNT_MS_MAX ? COUNT_SHARE * this.#count_ms : 0);
-    if (this.#clock.elapsed_ms() >= due_ms) await this.#count(totals, upto);
+    if (this.#clock.elapsed_ms() >= due_ms) await this.#count(totals, asOf);
     // frames behind the watermark were written meanwhile: read again from the start
     if (totals !== this.#totals) return this.#read();
-    this.#watermark = upto;
     return [...totals.values()].map(accountOf);
   }
 
-  async #readLedger(totals: Map<string, Total>, span: { after: bigint; upto: bigint }): Promise<void> {
+  /** Reads on in the ledger; nothing is taken in until all of the chunk is there. */
+  async #readChunk(totals: Map<string, Total>): Promise<void> {
+    const after = this.#watermark;
+    const frames = this.#chunk_frames;
+    const [chunk] = await this.#select<{ lineage: string }>(LEDGER_CHUNK, { after, frames });
+    const span = { after, upto: BigInt(chunk?.lineage ?? 0) };
     const sums = await this.#select<SumRow>(LEDGER_SUMS, span);
     const sequences = await this.#select<SequenceRow>(LEDGER_SEQUENCES, span);
+    if (totals !== this.#totals) return;
+    this.#watermark = span.upto;
     for (const row of sums) {
       const total = totalOf(totals, row);
       const frame_rows = Number(row.frame_rows);

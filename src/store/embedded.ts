@@ -140,8 +140,9 @@ class EmbeddedStore implements Store {
         const duplicates = frame.rows - (fresh.get(lineage) ?? 0);
         return { ...frame, lineage, duplicates, stored_at };
       });
+      const past = this.#account.isPast(first.lineage);
       await this.#engine.insertRows(FRAMES, ledger);
-      this.#account.wrote(first.lineage);
+      if (past) this.#account.forget();
       return ok(undefined);
     } catch (error) {
       return insertOutcome(error);

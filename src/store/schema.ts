@@ -162,13 +162,24 @@ function islands(batches: string): string {
 ) GROUP BY source, epoch, island ORDER BY source, epoch, \`from\``;
 }
 
-/** Batches of which every part is in the ledger, as ranges of consecutive sequences. */
-export const COMPLETE_SEQUENCES = islands(`SELECT source, epoch, sequence FROM ${tableName('frames')}
-GROUP BY source, epoch, sequence HAVING uniqExact(\`table\`) >= max(parts)`);
+/** Two million frames take about 0.5 s and 0.4 GB to group; senders repeat what is minutes old, not weeks. */
+const KNOWN_FRAMES_MAX = 2_000_000;
+
+/**
+ * Batches of which every part is among the newest frames of the ledger, as ranges of consecutive sequences. An older
+ * batch that is sent again is stored again and absorbed by the primary key.
+ */
+export const COMPLETE_SEQUENCES = islands(`SELECT source, epoch, sequence FROM (
+  SELECT source, epoch, sequence, parts, \`table\` FROM ${tableName('frames')} ORDER BY lineage DESC LIMIT ${KNOWN_FRAMES_MAX}
+) GROUP BY source, epoch, sequence HAVING uniqExact(\`table\`) >= max(parts)`);
 
 /** Batches of which any part has a lineage in (after, upto], as ranges of consecutive sequences. */
 export const LEDGER_SEQUENCES = islands(`SELECT DISTINCT source, epoch, sequence FROM ${tableName('frames')}
 WHERE lineage > {after:UInt64} AND lineage <= {upto:UInt64}`);
+
+/** The last lineage of the next `frames` frames after `after`. */
+export const LEDGER_CHUNK = `SELECT max(lineage) AS lineage FROM (
+  SELECT lineage FROM ${tableName('frames')} WHERE lineage > {after:UInt64} ORDER BY lineage LIMIT {frames:UInt64})`;
 
 /** The largest lineage of the ledger, 0 when it is empty. */
 export const LINEAGE_MAX = `SELECT max(lineage) AS lineage FROM ${tableName('frames')}`;

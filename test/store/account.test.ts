@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
+import { LeewayError } from '../../src/core/errors.ts';
 import { ok } from '../../src/core/outcome.ts';
 import type { Bus, Store } from '../../src/core/ports.ts';
 import { ingest } from '../../src/pipeline/ingest.ts';
+import { AccountReader } from '../../src/store/account.ts';
 import { openEmbeddedStore } from '../../src/store/embedded.ts';
 import { openSpool } from '../../src/transport/spool.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
@@ -111,3 +113,38 @@ test('a store opened again gives the same account', async () => {
   expect(accounts[0]).toMatchObject([{ frame_rows: 4, duplicates_absorbed: 1, stored: 3, sequences: 1 }]);
   expect(accounts[1]).toEqual(accounts[0]);
 });
+
+test('the ledger read in chunks, or again after any statement failed, gives the same account', async () => {
+  await using place = await open();
+  for (const sequence of [1, 2, 3, 4, 5, 7]) await store(place, sequence, sequence * 10, sequence * 10 + 12);
+  // six batches of 12 rows; each of 2 … 5 repeats two rows of the one before, 7 repeats none; sequence 6 is missing
+  const expected = [
+    { frame_rows: 72, duplicates_absorbed: 8, stored: 64, sequence_min: 1, sequence_max: 7, sequences: 6 },
+  ];
+  expect(await place.store.account(signal)).toMatchObject(expected);
+  for (const frames of [2, 100]) {
+    const statements: string[] = [];
+    const reader = new AccountReader(
+      (sql, parameters) => {
+        statements.push(sql);
+        return place.store.query(sql, parameters, signal);
+      },
+      systemClock,
+      frames,
+    );
+    expect(await reader.read()).toMatchObject(expected);
+    for (let failing = 1; failing <= statements.length; failing++) {
+      let count = 0;
+      const flaky = new AccountReader(
+        async (sql, parameters) => {
+          if (++count === failing) throw new LeewayError('LW-STORE-GONE', 'restarting');
+          return place.store.query(sql, parameters, signal);
+        },
+        systemClock,
+        frames,
+      );
+      await expect(flaky.read()).rejects.toMatchObject({ code: 'LW-STORE-GONE' });
+      expect(await flaky.read()).toMatchObject(expected);
+    }
+  }
+}, 20_000);
