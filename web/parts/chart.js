@@ -1,0 +1,154 @@
+import Plot from 'uplot';
+import { html, useEffect, useRef } from './dom.js';
+import { ink, watchTheme } from './theme-choice.js';
+
+/**
+ * @typedef {{ label: string, color: string, values: ReadonlyArray<number | null>, width?: number, dash?: number[], points?: boolean, scale?: string }} Line color = a token
+ * @typedef {{ upper: number, lower: number, color: string }} Band indexes of lines
+ * @typedef {{ at: number, to?: number, label: string, color: string }} Marking a vertical line, or a shaded stretch
+ */
+
+const HEIGHT = 200;
+
+/**
+ * Lines over time or steps. What it shows is also said in `summary`, for those who do not see it.
+ * @param {{ summary: string, x: ReadonlyArray<number>, lines: Line[], bands?: Band[], markings?: Marking[], time?: boolean, log?: boolean, format: (value: number) => string, formatX?: (value: number) => string, height?: number, range?: [number | null, number | null] }} props `x` in ms where `time`
+ */
+export function Chart(props) {
+  const ref = useRef(/** @type {HTMLElement | null} */ (null));
+  const plot = useRef(/** @type {any} */ (null));
+  const shape = JSON.stringify([
+    props.lines.map((line) => [line.label, line.color]),
+    props.markings,
+    props.bands,
+    props.log,
+    props.height,
+  ]);
+  useEffect(() => {
+    const element = ref.current;
+    if (element === null) return undefined;
+    const draw = () => {
+      plot.current?.destroy();
+      plot.current = new Plot(optionsFor(props, element.clientWidth), dataOf(props), element);
+    };
+    draw();
+    const observer = new ResizeObserver(() =>
+      plot.current?.setSize({ width: element.clientWidth, height: props.height ?? HEIGHT }),
+    );
+    observer.observe(element);
+    const unwatch = watchTheme(draw);
+    return () => {
+      observer.disconnect();
+      unwatch();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [shape]);
+  useEffect(() => plot.current?.setData(dataOf(props)), [props.x, ...props.lines.map((line) => line.values)]);
+  return html`<figure><figcaption>${props.summary}</figcaption><div class="chart" role="img" aria-label=${props.summary} ref=${ref}></div></figure>`;
+}
+
+/** @param {any} props */
+function dataOf({ x, lines, time }) {
+  const clean = (/** @type {any} */ value) => (Number.isFinite(value) ? value : null);
+  return [
+    time === true ? x.map((/** @type {number} */ each) => each / 1000) : x,
+    ...lines.map((/** @type {Line} */ line) => line.values.map(clean)),
+  ];
+}
+
+/** @param {any} props @param {number} width */
+function optionsFor(
+  { lines, bands = [], markings = [], time = false, log = false, format, formatX, height = HEIGHT, range },
+  width,
+) {
+  const axis = {
+    stroke: ink('quiet'),
+    grid: { stroke: ink('line'), width: 1 },
+    ticks: { stroke: ink('line'), width: 1 },
+    font: '11px system-ui, sans-serif',
+  };
+  return {
+    width,
+    height,
+    padding: [8, 8, 0, 0],
+    cursor: { y: false, points: { size: 5 } },
+    legend: { live: true },
+    scales: { x: { time }, y: { distr: log ? 3 : 1, ...(range === undefined ? {} : { range: rangeOf(range) }) } },
+    axes: [
+      {
+        ...axis,
+        ...(formatX === undefined
+          ? {}
+          : { values: (/** @type {any} */ _plot, /** @type {number[]} */ values) => values.map(formatX) }),
+      },
+      {
+        ...axis,
+        size: 64,
+        values: (/** @type {any} */ _plot, /** @type {any[]} */ values) =>
+          values.map((value) => (value === null ? '' : format(value))),
+      },
+    ],
+    series: [
+      {
+        label: time ? 'time' : 'step',
+        ...(formatX === undefined
+          ? {}
+          : {
+              value: (/** @type {any} */ _plot, /** @type {number} */ value) => (value === null ? '–' : formatX(value)),
+            }),
+      },
+      ...lines.map((/** @type {Line} */ line) => ({
+        label: line.label,
+        stroke: ink(line.color),
+        width: line.width ?? 1.5,
+        ...(line.dash === undefined ? {} : { dash: line.dash }),
+        points: { show: line.points === true, size: 5 },
+        spanGaps: false,
+        value: (/** @type {any} */ _plot, /** @type {number | null} */ value) => (value === null ? '–' : format(value)),
+      })),
+    ],
+    bands: bands.map((/** @type {Band} */ band) => ({
+      series: [band.upper + 1, band.lower + 1],
+      fill: faded(ink(band.color)),
+    })),
+    hooks: { drawClear: [(/** @type {any} */ plot) => drawMarkings(plot, markings, time)] },
+  };
+}
+
+/** @param {[number | null, number | null]} fixed */
+function rangeOf([low, high]) {
+  return (/** @type {any} */ _plot, /** @type {number} */ least, /** @type {number} */ most) => {
+    const margin = (most - least || Math.abs(most) || 1) * 0.08;
+    return [low ?? least - margin, high ?? most + margin];
+  };
+}
+
+/** @param {string} color */
+function faded(color) {
+  return color.replace(/^rgb\((.*)\)$/, 'rgba($1, 0.16)');
+}
+
+/** @param {any} plot @param {Marking[]} markings @param {boolean} time */
+function drawMarkings(plot, markings, time) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  for (const { at, to, label, color } of markings) {
+    const scaled = (/** @type {number} */ value) => plot.valToPos(time ? value / 1000 : value, 'x', true);
+    const left = Math.max(bbox.left, scaled(at));
+    const right = to === undefined ? left + devicePixelRatio : Math.min(bbox.left + bbox.width, scaled(to));
+    if (left > bbox.left + bbox.width || right < bbox.left) continue;
+    ctx.fillStyle = to === undefined ? ink(color) : faded(ink(color));
+    ctx.fillRect(left, bbox.top, Math.max(devicePixelRatio, right - left), bbox.height);
+    ctx.fillStyle = ink(color);
+    ctx.textBaseline = 'top';
+    ctx.textAlign = left > bbox.left + bbox.width * 0.8 ? 'right' : 'left';
+    ctx.fillText(
+      label,
+      ctx.textAlign === 'right' ? left - 4 * devicePixelRatio : left + 4 * devicePixelRatio,
+      bbox.top + 2 * devicePixelRatio,
+    );
+  }
+  ctx.restore();
+}
