@@ -14,25 +14,34 @@ export type CollectorEvents = {
 
 export type Collecting = {
   readonly publishers: readonly Publisher[];
-  /** Runs every enabled collector and its publisher until aborted. */
-  readonly run: (signal: AbortSignal) => Promise<void>;
+  /**
+   * Runs every enabled collector until aborted; each publisher ends after its collector's last records. `onOpened` is
+   * called once each has tried to open its source.
+   */
+  readonly run: (signal: AbortSignal, onOpened?: () => void) => Promise<void>;
 };
 
 /** The enabled collectors of the configuration, each with a publisher of its own: one source a collector. */
 export function createCollecting(
   loaded: LoadedConfig,
-  doors: { readonly bus: Bus; readonly clock: Clock; readonly epoch: number },
+  doors: {
+    readonly bus: Bus;
+    readonly clock: Clock;
+    readonly epoch: number;
+    /** Records that each publisher holds while the bus refuses; default Publisher's own. */
+    readonly buffer_records_max?: number;
+  },
   events: CollectorEvents,
 ): Collecting {
   const node = hostname();
-  const { bus, clock, epoch } = doors;
+  const { clock } = doors;
   const enabled = loaded.extensions.collectors.flatMap((collector) => {
     const settings = loaded.config.collectors[collector.name];
     return settings === undefined || settings.enabled === false ? [] : [{ collector, settings }];
   });
   const running = enabled.map(({ collector, settings }) => {
-    const publisher = new Publisher({ bus, clock, epoch, source: `${collector.name}@${node}` });
-    const run = async (signal: AbortSignal): Promise<void> => {
+    const publisher = new Publisher({ ...doors, source: `${collector.name}@${node}` });
+    const run = async (signal: AbortSignal, onOpened: () => void): Promise<void> => {
       const collected = collect(
         {
           collector,
@@ -45,17 +54,26 @@ export function createCollecting(
             events.onReport(`${collector.name}@${node}`, report);
           },
           onRejected: (counts) => events.onRejected(`${collector.name}@${node}`, counts),
+          onOpened,
         },
         signal,
       );
-      await Promise.all([collected, publisher.run(signal)]);
+      const over = new AbortController();
+      await Promise.all([collected.finally(() => over.abort()), publisher.run(over.signal)]);
     };
     return { publisher, run };
   });
   return {
     publishers: running.map(({ publisher }) => publisher),
-    run: async (signal) => {
-      await Promise.all(running.map(({ run }) => run(signal)));
+    run: async (signal, onOpened = () => undefined) => {
+      const closed = new Set(running);
+      const loops = running.map((one) =>
+        one.run(signal, () => {
+          if (closed.delete(one) && closed.size === 0) onOpened();
+        }),
+      );
+      if (running.length === 0) onOpened();
+      await Promise.all(loops);
     },
   };
 }

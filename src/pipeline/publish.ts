@@ -75,7 +75,11 @@ export type PublisherCounts = {
   readonly emitted: number;
   readonly durable: number;
   readonly waiting: number;
-  readonly declared_loss: { readonly buffer_full: number };
+  readonly declared_loss: {
+    readonly buffer_full: number;
+    /** Of batches that the other side will never take, whatever the number of attempts. */
+    readonly refused: number;
+  };
 };
 
 export type PublisherOptions = SenderOptions & {
@@ -90,7 +94,8 @@ export type PublisherOptions = SenderOptions & {
 
 /**
  * What collectors of this process hand records to: `offer` never waits and never fails, `run` moves the records to
- * the bus in numbered batches. While the bus refuses, the batch in hand is repeated and the buffer drops its oldest.
+ * the bus in numbered batches. While the bus refuses, the batch in hand is repeated and the buffer drops its oldest. A
+ * batch that is too large (LW-BODY-SIZE) is halved, one that is refused for good (LW-DELIVERY) is declared lost.
  */
 export class Publisher {
   readonly #options: PublisherOptions;
@@ -100,6 +105,7 @@ export class Publisher {
   #emitted = 0;
   #durable = 0;
   #dropped = 0;
+  #refused = 0;
   #wake: () => void = () => undefined;
 
   constructor(options: PublisherOptions) {
@@ -126,7 +132,7 @@ export class Publisher {
       emitted: this.#emitted,
       durable: this.#durable,
       waiting: this.#buffer.length + this.#sending.length,
-      declared_loss: { buffer_full: this.#dropped },
+      declared_loss: { buffer_full: this.#dropped, refused: this.#refused },
     };
   }
 
@@ -140,17 +146,32 @@ export class Publisher {
     while ((this.#sending.length > 0 || this.#buffer.length > 0) && (await this.#sendOne()));
   }
 
-  /** Sends the batch in hand, or the next; false when the bus refused it. */
+  /** Sends the batch in hand, or the next; false when the bus refused it for now. */
   async #sendOne(): Promise<boolean> {
     const { batch_records_max = 5_000 } = this.#options;
     if (this.#sending.length === 0) this.#sending = this.#buffer.splice(0, batch_records_max);
     try {
       await this.#sender.send(this.#sending, new AbortController().signal);
     } catch (error) {
-      if (error instanceof LeewayError) return false; // LW-SPOOL-FULL, LW-SPOOL-IO: nothing was acknowledged
-      throw error;
+      if (!(error instanceof LeewayError)) throw error;
+      return this.#refusedFor(error); // nothing was acknowledged
     }
     this.#durable += this.#sending.length;
+    this.#sending = [];
+    return true;
+  }
+
+  /** After a refusal: true when there is something else to send at once. */
+  #refusedFor(error: LeewayError): boolean {
+    const isTooLarge = error.code === 'LW-BODY-SIZE';
+    if (!isTooLarge && error.code !== 'LW-DELIVERY') return false; // LW-SPOOL-FULL, LW-UNREACHABLE, …: the same batch again
+    const half = Math.ceil(this.#sending.length / 2);
+    if (isTooLarge && half < this.#sending.length) {
+      this.#buffer.unshift(...this.#sending.slice(half));
+      this.#sending = this.#sending.slice(0, half);
+      return true;
+    }
+    this.#refused += this.#sending.length;
     this.#sending = [];
     return true;
   }
