@@ -16,6 +16,7 @@ import { ingest } from '../pipeline/ingest.ts';
 import { JobWatch } from '../pipeline/job-watch.ts';
 import { HISTORY_MS, ModelWatch } from '../pipeline/model-watch.ts';
 import { Retraining } from '../pipeline/retrain.ts';
+import { policyFor } from '../retrain/policy.ts';
 import { CostBook } from '../read/costs.ts';
 import type { DeclaredLoss } from '../read/delivery.ts';
 import { loadModelStates, saveModelStates } from '../read/models.ts';
@@ -110,25 +111,22 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
   holder.courier = courier;
 
   const costs = new CostBook(store, await costRecords(loaded));
+  const policies = policiesOf(loaded);
   const retraining = new Retraining({
     control,
     clock,
-    policies: policiesOf(loaded),
+    policies,
     installation,
     public_url: publicUrl,
-    windows: { window_ms: config.drift.window_ms, rows_min: config.drift.rows_min },
+    window_ms: config.drift.window_ms,
     onDecision: (id) => stream.emit({ event: 'decision', data: { id } }),
     tell: async (tx, { to, policy, decision_id, ...message }) => {
-      await desk.enqueue(tx, {
-        ...message,
-        decision_id,
-        event: message.type,
-        sinks: to !== 'target',
-        ...(to === 'sinks' ? {} : { target: targetId(policy) }),
-      });
+      const target = targetId(policy);
+      const told = to !== 'sinks' && live.destinations.some(({ id }) => id === target); // without one a person runs it
+      const sinks = to !== 'target';
+      await desk.enqueue(tx, { ...message, decision_id, event: message.type, sinks, ...(told ? { target } : {}) });
     },
   });
-  const hysteresis_windows = config.retraining.policies[0]?.hysteresis.windows ?? 4;
   const models = new ModelWatch(
     store,
     {
@@ -136,7 +134,7 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
       rows_min: config.drift.rows_min,
       reference_rows: config.drift.reference.rows,
       false_alarms_per_month: config.drift.false_alarms_per_month,
-      hysteresis_windows,
+      hysteresis_windows: (model) => policyFor(policies, model)?.hysteresis.windows ?? 4,
     },
     await loadModelStates(control),
   );

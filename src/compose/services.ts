@@ -26,7 +26,6 @@ import type { SourceRegistry } from '../read/sources.ts';
 import type { Change, Services, SignedBody, StreamEvent } from '../server/services.ts';
 import type { DeliveryItem, SourceItem } from '../server/shapes/telemetry.ts';
 import type { RuleItem, SinkItem } from '../server/shapes/operation.ts';
-import { appendAudit } from '../pipeline/audit.ts';
 
 /** Everything that the services stand on; made by compose/all.ts. */
 export type ServiceParts = {
@@ -194,23 +193,6 @@ async function sinkItems({ destinations, control }: ServiceParts): Promise<SinkI
 function operateService(parts: ServiceParts): Services['operate'] {
   const { control, desk, courier, retraining } = parts;
   const by = ({ actor, note }: { actor: string; note: string | null }) => ({ actor, note: note ?? '' });
-  const audited = async <Result>(
-    action: string,
-    of: { id: string; actor: string; note: string | null },
-    work: () => Promise<Result>,
-  ): Promise<Result> => {
-    const result = await work();
-    await control.transaction((tx) =>
-      appendAudit(tx, {
-        at_ms: parts.clock.now_ms(),
-        actor: of.actor,
-        action,
-        subject: of.id,
-        detail: { note: of.note ?? '' },
-      }),
-    );
-    return result;
-  };
   const rule = async (id: string): Promise<RuleItem> => {
     const found = (await ruleItems(parts)).find((item) => item.id === id);
     if (found === undefined) throw new LeewayError('LW-NOT-FOUND', `no rule ${id}`);
@@ -225,18 +207,9 @@ function operateService(parts: ServiceParts): Services['operate'] {
         { matchers, starts_at_ms: starts_at_ms ?? parts.clock.now_ms(), ends_at_ms, comment: comment ?? '' },
         { actor, note: comment ?? '' },
       ),
-    approve: (action) =>
-      audited('decision.approve', action, async () =>
-        decisionItem(await retraining.approve(action.id, action.actor, action.note ?? '')),
-      ),
-    reject: (action) =>
-      audited('decision.reject', action, async () =>
-        decisionItem(await retraining.close(action.id, action.actor, action.note ?? '', 'rejected')),
-      ),
-    cancel: (action) =>
-      audited('decision.cancel', action, async () =>
-        decisionItem(await retraining.close(action.id, action.actor, action.note ?? '', 'cancelled')),
-      ),
+    approve: async ({ id, actor, note }) => decisionItem(await retraining.approve(id, actor, note ?? '')),
+    reject: async ({ id, actor, note }) => decisionItem(await retraining.close(id, actor, note ?? '', 'rejected')),
+    cancel: async ({ id, actor, note }) => decisionItem(await retraining.close(id, actor, note ?? '', 'cancelled')),
     mute: async (action) => {
       await desk.mute(action.id, by(action));
       return rule(action.id);
@@ -257,10 +230,7 @@ function operateService(parts: ServiceParts): Services['operate'] {
         return notificationItem(tx, row);
       });
     },
-    runStatus: (id, status, actor) =>
-      audited(`run.${status.state}`, { id, actor, note: status.reason ?? null }, async () =>
-        runItem(await retraining.report(id, status)),
-      ),
+    runStatus: async (id, status, actor) => runItem(await retraining.report(id, status, actor)),
     verifyRunSignature: async (id, signed) => {
       const policy = await control.transaction(async (tx) => {
         const run = await tx.get(RETRAIN_RUNS, id);

@@ -3,8 +3,10 @@ import type { Finding } from '../core/finding.ts';
 import type { Control } from '../core/ports.ts';
 import type { Desk, Judgement } from './decide.ts';
 import type { JobWatch } from './job-watch.ts';
-import type { ModelAnalysis, ModelState, ModelWatch } from './model-watch.ts';
-import type { Episode, Retraining } from './retrain.ts';
+import type { ModelState } from './model-state.ts';
+import type { ModelAnalysis, ModelWatch } from './model-watch.ts';
+import type { Retraining } from './retrain.ts';
+import type { Episode } from './retrain-episode.ts';
 
 export type AnalysisOptions = {
   readonly clock: Clock;
@@ -44,6 +46,7 @@ export async function analyseOnce(options: AnalysisOptions, signal: AbortSignal)
   const findings = [...stragglers, ...drift, ...own];
   await options.desk.judge(findings, now_ms, {
     also: async (tx, judgements) => {
+      await options.retraining.expire(tx);
       for (const analysis of models) await options.retraining.consider(tx, analysis, episodeOf(analysis, judgements));
     },
   });

@@ -1,6 +1,6 @@
 import type { Finding } from '../core/finding.ts';
 import { windowsPerFalseAlarm } from '../drift/alarm-budget.ts';
-import type { AccuracyVerdict } from '../quality/accuracy.ts';
+import { type AccuracyVerdict, assessAccuracy } from '../quality/accuracy.ts';
 import { assessedWindows, type ModelState, type VersionState } from './model-state.ts';
 
 /** The numbers behind a decision, since the present drift began. */
@@ -23,8 +23,16 @@ export type Seen = {
   readonly known: VersionState;
   readonly situation: DriftSituation;
   readonly alpha: number;
+  /** Where the recent past begins, drift or not. */
+  readonly recent_ms: number;
   readonly now_ms: number;
 };
+
+/**
+ * Accuracy is judged again at every tick, so one test must be rarer than the ticks: at 1e-6 a day of looks at an
+ * unchanged model has a false alarm in less than one of ten. 50 labels: below, ±9 points say nothing.
+ */
+export const ACCURACY = { alpha: 1e-6, labels_min: 50, effect_min: 0.02 };
 
 const NO_LOSS = { gpu_seconds_lost: null, usd_lost: null, usd_per_hour: null } as const;
 
@@ -90,8 +98,9 @@ function driftTitle(model: string, version: string, names: readonly string[], si
 }
 
 /** Concept drift: accuracy falls though no input feature moved. Where inputs moved, the drift incident tells both. */
-export function qualityFinding({ state, known, situation, now_ms }: Seen): Finding | null {
-  const { accuracy, reference_accuracy } = situation;
+export function qualityFinding({ state, known, situation, recent_ms, now_ms }: Seen): Finding | null {
+  const { reference_accuracy } = situation;
+  const accuracy = steadyAccuracy(known, recent_ms);
   if (accuracy === null || reference_accuracy === null || accuracy.status === 'insufficient') return null;
   const lost = accuracy.worse && situation.windows_drifted === 0 ? reference_accuracy - accuracy.accuracy : 0;
   return {
@@ -102,14 +111,36 @@ export function qualityFinding({ state, known, situation, now_ms }: Seen): Findi
     cause: 'concept',
     value: lost,
     reason: null,
-    data_count: situation.labelled_rows,
+    data_count: accuracy.labelled,
     coverage_ratio: accuracy.completeness_ratio,
     window: { from_ms: situation.drift_started_ms ?? known.first_ms, to_ms: now_ms },
     started_at_ms: null,
     ...NO_LOSS,
     title: `Accuracy of ${state.model} ${known.version} is ${percent(accuracy.accuracy)}, ${percent(reference_accuracy)} in its reference`,
-    evidence: { accuracy, reference_accuracy, labelled_rows: situation.labelled_rows },
+    evidence: { accuracy, reference_accuracy, labelled_rows: accuracy.labelled },
   };
+}
+
+/**
+ * Accuracy over recent windows that are stable and were followed by another stable one: where drift begins inside a window, its
+ * labels may tell before its inputs do, and then the drift's own incident tells of both.
+ */
+function steadyAccuracy(known: VersionState, recent_ms: number): AccuracyVerdict | null {
+  if (known.reference_quality === null) return null;
+  const assessed = assessedWindows(known);
+  const steady = new Set(
+    assessed
+      .filter((window, index) => window.status === 'stable' && assessed[index + 1]?.status === 'stable')
+      .map((window) => window.from_ms),
+  );
+  const total = { predicted: 0, labelled: 0, correct: 0 };
+  for (const span of known.spans) {
+    if (span.from_ms < recent_ms || !steady.has(span.from_ms)) continue;
+    total.predicted += span.predicted;
+    total.labelled += span.labelled;
+    total.correct += span.correct;
+  }
+  return assessAccuracy({ reference: known.reference_quality, window: total }, ACCURACY);
 }
 
 function percent(ratio: number): string {

@@ -10,6 +10,7 @@ import {
   accuracyThrough,
   freshLabels,
   freshPredictions,
+  type FreshRows,
   labelledSpans,
   type PredictionRow,
   predictionRows,
@@ -18,7 +19,7 @@ import {
   WINDOW_ROWS_MAX,
 } from '../read/model-rows.ts';
 import { TableNews } from '../read/table-news.ts';
-import { driftFinding, type DriftSituation, qualityFinding } from './model-findings.ts';
+import { ACCURACY, driftFinding, type DriftSituation, qualityFinding } from './model-findings.ts';
 import {
   assessedWindows,
   driftStart,
@@ -53,15 +54,13 @@ export type WatchOptions = {
 export const HISTORY_MS = 16 * 60_000;
 /** How long after its end a window waits for rows in flight: two spool segments and a sender's batch. */
 const GRACE_MS = 1_500;
-/** Labels may come this long after their prediction. */
+/** Labels may come this long after their prediction; those of older history than above are looked for once a minute. */
 const LABELS_LATE_MS = 24 * 3_600_000;
+const LATE_LOOK_MS = 60_000;
+/** Models watched at once; further ones are stored and not judged. */
+const MODELS_MAX = 1_000;
 /** Another version becomes the active one when the one before was silent for a window, at most this long. */
 const SWITCH_MS_MAX = 60_000;
-/**
- * Accuracy is judged again at every tick, so one test must be rarer than the ticks: at 1e-6 a day of looks at an
- * unchanged model has a false alarm in less than one of ten. 50 labels: below, ±9 points say nothing.
- */
-const ACCURACY = { alpha: 1e-6, labels_min: 50, effect_min: 0.02 };
 
 /** Watches the models of a store: counts what is new, judges closed windows, returns what was found. */
 export class ModelWatch {
@@ -74,6 +73,8 @@ export class ModelWatch {
   readonly #requests = new Map<string, number>();
   #predictions_seen = 0n;
   #labels_seen = 0n;
+  #late_labels_seen = 0n;
+  #late_looked_ms = 0;
 
   constructor(store: Store, options: WatchOptions, restored: readonly ModelState[] = []) {
     this.#store = store;
@@ -115,35 +116,52 @@ export class ModelWatch {
     const fresh = await freshPredictions(this.#store, this.#look(now_ms, this.#predictions_seen), signal);
     for (const rows of fresh) {
       const state = this.#models.get(rows.model) ?? { model: rows.model, active_version: rows.version, versions: [] };
+      if (this.#models.size >= MODELS_MAX && !this.#models.has(rows.model)) continue;
       this.#models.set(rows.model, state);
-      let known = state.versions.find((candidate) => candidate.version === rows.version);
-      if (known === undefined) {
-        known = newVersion(rows.version, rows);
-        state.versions = [...state.versions, known].slice(-VERSIONS_MAX);
-      }
+      const known = this.#versionIn(state, rows);
       known.first_ms = Math.min(known.first_ms, rows.first_ms);
       known.last_ms = Math.max(known.last_ms, rows.last_ms);
       state.active_version = activeVersion(state, Math.min(this.#options.window_ms, SWITCH_MS_MAX));
       this.#mark(known, rows.spans);
-      if (rows.lineage > this.#predictions_seen) this.#predictions_seen = rows.lineage;
     }
+    for (const { lineage } of fresh) if (lineage > this.#predictions_seen) this.#predictions_seen = lineage;
+  }
+
+  #versionIn(state: ModelState, rows: FreshRows): VersionState {
+    const known = state.versions.find((candidate) => candidate.version === rows.version);
+    if (known !== undefined) return known;
+    const fresh = newVersion(rows.version, rows);
+    const oldest = state.versions.find((candidate) => candidate.version !== state.active_version);
+    if (state.versions.length >= VERSIONS_MAX && oldest !== undefined) {
+      state.versions = state.versions.filter((candidate) => candidate !== oldest);
+      this.#dirty.delete(oldest);
+    }
+    state.versions = [...state.versions, fresh];
+    return fresh;
   }
 
   async #findLabels(now_ms: number, signal: AbortSignal): Promise<void> {
     const look = this.#look(now_ms, this.#labels_seen);
     const newest = await freshLabels(this.#store, look, signal);
-    if (newest === null) return;
-    const from_ms = now_ms - Math.max(HISTORY_MS, LABELS_LATE_MS);
-    for (const { model, version, spans } of await labelledSpans(this.#store, { ...look, from_ms }, signal)) {
-      const known = this.#models.get(model)?.versions.find((candidate) => candidate.version === version);
-      const oldest_ms = known?.spans[0]?.from_ms ?? Infinity;
-      if (known !== undefined)
-        this.#mark(
-          known,
-          spans.filter((from) => from >= oldest_ms),
-        );
+    if (newest !== null) {
+      await this.#markLabelled({ ...look, from_ms: look.since_ms }, signal);
+      this.#labels_seen = newest;
     }
-    this.#labels_seen = newest;
+    if (now_ms - this.#late_looked_ms < LATE_LOOK_MS) return;
+    const from_ms = now_ms - LABELS_LATE_MS;
+    await this.#markLabelled({ ...look, after: this.#late_labels_seen, from_ms }, signal);
+    this.#late_labels_seen = this.#labels_seen;
+    this.#late_looked_ms = now_ms;
+  }
+
+  async #markLabelled(look: Parameters<typeof labelledSpans>[1], signal: AbortSignal): Promise<void> {
+    for (const { model, version, spans } of await labelledSpans(this.#store, look, signal)) {
+      const known = this.#models.get(model)?.versions.find((candidate) => candidate.version === version);
+      if (known === undefined) continue;
+      const oldest_ms = known.spans[0]?.from_ms ?? Infinity;
+      const kept = spans.filter((from_ms) => from_ms >= oldest_ms);
+      this.#mark(known, kept);
+    }
   }
 
   #mark(known: VersionState, spans: readonly number[]): void {
@@ -255,7 +273,8 @@ export class ModelWatch {
     const known = state.versions.find((version) => version.version === state.active_version);
     if (known === undefined) throw new Error(`model ${state.model} lost its active version`);
     const situation = await this.#situation(state.model, known, now_ms, signal);
-    const seen = { state, known, situation, alpha: windowAlpha(this.#options), now_ms };
+    const recent_ms = this.#recentStart(state.model, known, now_ms);
+    const seen = { state, known, situation, alpha: windowAlpha(this.#options), recent_ms, now_ms };
     return { state, situation, finding: driftFinding(seen), quality: qualityFinding(seen) };
   }
 
@@ -264,7 +283,7 @@ export class ModelWatch {
     const assessed = assessedWindows(known);
     const last = assessed.slice(-lookback);
     const started_ms = driftStart(assessed, lookback);
-    const since_ms = started_ms ?? this.#recentStart(known, lookback, now_ms);
+    const since_ms = started_ms ?? this.#recentStart(model, known, now_ms);
     const spans = known.spans.filter((span) => span.from_ms >= since_ms);
     const rows = predictedIn(spans);
     const labelled = spans.reduce((total, span) => total + span.labelled, 0);
@@ -286,9 +305,10 @@ export class ModelWatch {
   }
 
   /** Where the recent past begins while nothing drifts: at a window's start, after the reference. */
-  #recentStart(known: VersionState, lookback: number, now_ms: number): number {
+  #recentStart(model: string, known: VersionState, now_ms: number): number {
     const { window_ms } = this.#options;
-    const recent_ms = Math.floor((now_ms - Math.max(HISTORY_MS, lookback * window_ms)) / window_ms) * window_ms;
+    const lookback_ms = Math.max(HISTORY_MS, this.#options.hysteresis_windows(model) * window_ms);
+    const recent_ms = Math.floor((now_ms - lookback_ms) / window_ms) * window_ms;
     const end_ms = known.reference_end?.at_ms ?? known.first_ms;
     return Math.max(recent_ms, Math.ceil(end_ms / window_ms) * window_ms);
   }
@@ -302,6 +322,7 @@ export class ModelWatch {
     const key = JSON.stringify([model, version, since_ms]);
     const held = this.#requests.get(key);
     if (held !== undefined) return held;
+    if (this.#requests.size >= MODELS_MAX) this.#requests.clear();
     const requests = await requestsServed(this.#store, { model, version, from_ms: since_ms, to_ms: now_ms }, signal);
     this.#requests.set(key, requests);
     return requests;

@@ -1,5 +1,5 @@
 import { RETRAIN_DECISIONS, RETRAIN_RUNS } from '../control/collections.ts';
-import { divideHalfEven, formatCents, NANO_PER_CENT } from '../core/money.ts';
+import { formatUsd } from '../core/money.ts';
 import type { ControlTransaction } from '../core/ports.ts';
 import type { Decision } from '../core/retraining.ts';
 import type { Situation } from '../retrain/gates.ts';
@@ -34,10 +34,7 @@ export async function situationOf(
     labelled_rows: situation.labelled_rows,
     coverage_ratio: situation.coverage_ratio,
     accuracy:
-      accuracy === null ||
-      accuracy.accuracy === null ||
-      accuracy.p_value === null ||
-      accuracy.reference_accuracy === null
+      accuracy === null || accuracy.status === 'insufficient'
         ? null
         : {
             reference: accuracy.reference_accuracy,
@@ -66,16 +63,26 @@ async function spentThisMonth(tx: ControlTransaction, policy: RetrainPolicy, now
   return decisions.reduce((total, { body }) => total + BigInt(body.reserved_nano_usd), 0n);
 }
 
-/** The drift as a decision keeps it and the request carries it. */
-export function driftOf({ finding, situation }: ModelAnalysis): Record<string, unknown> {
+/** The drift as a decision keeps it and the request carries it (contract: api.md `leeway.drift.detected`, but `url`). */
+export function driftOf(
+  { finding, situation, state }: ModelAnalysis,
+  incident: { readonly incident_id?: unknown; readonly detected_at_ms?: unknown },
+): Record<string, unknown> {
+  const { evidence } = finding;
   return {
-    model: finding.scope,
+    model: state.model,
+    version: situation.version,
+    incident_id: incident.incident_id ?? null,
+    detected_at_ms: incident.detected_at_ms ?? null,
     estimated_start_ms: situation.drift_started_ms,
-    features: finding.evidence['features'] ?? [],
-    e_value: finding.evidence['e_value'] ?? null,
+    features: evidence['features'] ?? [],
+    segments: evidence['segments'] ?? [],
+    e_value: evidence['e_value'] ?? null,
+    samples_per_false_alarm: evidence['samples_per_false_alarm'] ?? null,
+    estimated_metrics: evidence['estimated_metrics'] ?? {},
+    reference: evidence['reference'] ?? null,
     windows_drifted: situation.windows_drifted,
     windows_assessed: situation.windows_assessed,
-    accuracy: situation.accuracy,
   };
 }
 
@@ -92,6 +99,7 @@ export function dataOf({ situation }: ModelAnalysis, now_ms: number): Decision['
 /** Body of `leeway.retrain.requested` (contract: api.md). */
 export function requestData(decision: Decision, run_id: string, base: string): Record<string, unknown> {
   const { id, dispatch_key, model, version, episode_id, attempt, drift, data, gates, expires_at_ms } = decision;
+  const { incident_id } = decision;
   return {
     decision_id: id,
     dispatch_key,
@@ -100,10 +108,10 @@ export function requestData(decision: Decision, run_id: string, base: string): R
     episode_id,
     attempt,
     reason: 'drift',
-    drift,
+    drift: { ...drift, url: `${base}/incidents/${incident_id}` },
     data,
     gates,
-    budget: { reserved_usd: formatCents(divideHalfEven(BigInt(decision.reserved_nano_usd), NANO_PER_CENT)) },
+    budget: { reserved_usd: formatUsd(BigInt(decision.reserved_nano_usd)) },
     expires_at_ms,
     status_url: `${base}/api/v1/retrain-runs/${run_id}/status`,
     cancel_url: `${base}/api/v1/decisions/${id}/cancel`,

@@ -1,13 +1,17 @@
-import type { Clock } from '../core/clock.ts';
 import { RETRAIN_DECISIONS, RETRAIN_RUNS } from '../control/collections.ts';
+import { canonicalJson } from '../core/canonical.ts';
+import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Control, ControlTransaction, Document } from '../core/ports.ts';
 import type { Decision, DecisionState, RetrainRun, RunState } from '../core/retraining.ts';
 import { APPROVABLE_STATES, judgeOutcome, OPEN_STATES, resolveDecision } from '../retrain/decision.ts';
 import { judgeGates } from '../retrain/gates.ts';
 import { policyFor, type RetrainPolicy } from '../retrain/policy.ts';
+import { appendAudit } from './audit.ts';
 import { windowsAfter } from './model-after.ts';
-import type { ModelAnalysis, ModelState } from './model-watch.ts';
+import type { ModelState } from './model-state.ts';
+import type { ModelAnalysis } from './model-watch.ts';
+import { closesEpisode, type Episode, episodeId, openedDecision, promotedBy } from './retrain-episode.ts';
 import { dataOf, driftOf, requestData, situationOf } from './retrain-request.ts';
 
 const EVENTS_MAX = 200;
@@ -37,11 +41,8 @@ export type RetrainingOptions = {
   readonly public_url: () => string;
   readonly tell: Tell;
   readonly onDecision: (id: string) => void;
-  readonly windows: { readonly window_ms: number; readonly rows_min: number };
+  readonly window_ms: number;
 };
-
-/** The drift incident that a decision belongs to, as far as it matters here. */
-export type Episode = { readonly incident_id: string; readonly opened_at_ms: number };
 
 /** What a pipeline says of its run (contract: `POST /api/v1/retrain-runs/{id}/status`). */
 export type RunReport = {
@@ -82,6 +83,12 @@ export class Retraining {
       const found = await this.#decision(tx, id);
       if (!APPROVABLE_STATES.includes(found.body.state))
         throw new LeewayError('LW-CONFLICT', `decision ${id} is ${found.body.state}; only an open one can be approved`);
+      if (found.body.expires_at_ms <= this.#options.clock.now_ms())
+        throw new LeewayError(
+          'LW-CONFLICT',
+          `decision ${id} expired at ${found.body.expires_at_ms}; wait for the next one`,
+        );
+      await this.#audit(tx, { actor, action: 'decision.approve', subject: id, note });
       return this.#save(
         tx,
         found,
@@ -91,40 +98,62 @@ export class Retraining {
     });
   }
 
-  /** A person rejects an open decision, or cancels one that is open or dispatched (its target is told). */
+  /** A person rejects an open decision, or cancels one that is open or dispatched: its run ends, its target is told. */
   async close(id: string, actor: string, note: string, state: 'rejected' | 'cancelled'): Promise<Decision> {
     return this.#options.control.transaction(async (tx) => {
       const found = await this.#decision(tx, id);
       const closable: readonly DecisionState[] = state === 'rejected' ? OPEN_STATES : [...OPEN_STATES, 'dispatched'];
       if (!closable.includes(found.body.state))
         throw new LeewayError('LW-CONFLICT', `decision ${id} is ${found.body.state} and cannot be ${state}`);
+      const action = state === 'rejected' ? 'decision.reject' : 'decision.cancel';
+      await this.#audit(tx, { actor, action, subject: id, note });
       const saved = await this.#save(tx, found, { ...found.body, state, reason: note }, { kind: state, note, actor });
-      if (found.body.state === 'dispatched')
+      if (found.body.state === 'dispatched') {
+        await this.#cancelRun(tx, saved, note);
         await this.#tellOutcome(tx, saved, 'leeway.retrain.cancelled', 'target', { note });
+      }
       return saved;
     });
   }
 
+  /** A cancelled run is over for the gates, whether its pipeline says so or never answers. */
+  async #cancelRun(tx: ControlTransaction, decision: Decision, reason: string): Promise<void> {
+    const run = decision.run_id === null ? null : await tx.get(RETRAIN_RUNS, decision.run_id);
+    if (run === null || runRank(run.body.state) === 2) return;
+    const updated_at_ms = this.#options.clock.now_ms();
+    await tx.update(RETRAIN_RUNS, run.id, run.revision, { ...run.body, state: 'cancelled', reason, updated_at_ms });
+  }
+
   /** Takes a report of the pipeline. Repeats and steps back change nothing. Throws LW-NOT-FOUND. */
-  async report(run_id: string, report: RunReport): Promise<RetrainRun> {
+  async report(run_id: string, report: RunReport, actor: string): Promise<RetrainRun> {
     return this.#options.control.transaction(async (tx) => {
       const run = await tx.get(RETRAIN_RUNS, run_id);
       if (run === null) throw new LeewayError('LW-NOT-FOUND', `no retraining run ${run_id}`);
       const rank = runRank(run.body.state);
       if (runRank(report.state) < rank || rank === 2) return run.body;
-      const body: RetrainRun = {
+      const reported: RetrainRun = {
         ...run.body,
         state: report.state,
-        updated_at_ms: this.#options.clock.now_ms(),
         version: report.version ?? run.body.version,
         metrics: report.metrics === undefined ? run.body.metrics : { ...report.metrics },
         url: report.url ?? run.body.url,
         reason: report.reason ?? run.body.reason,
       };
+      if (canonicalJson(reported) === canonicalJson(run.body)) return run.body;
+      const body = { ...reported, updated_at_ms: this.#options.clock.now_ms() };
       await tx.update(RETRAIN_RUNS, run_id, run.revision, body);
-      await this.#afterReport(tx, body);
+      await this.#audit(tx, { actor, action: `run.${body.state}`, subject: run_id, note: report.reason ?? '' });
+      if (body.state !== run.body.state) await this.#afterReport(tx, body);
       return body;
     });
+  }
+
+  async #audit(
+    tx: ControlTransaction,
+    of: { readonly actor: string; readonly action: string; readonly subject: string; readonly note: string },
+  ): Promise<void> {
+    const { note, ...entry } = of;
+    await appendAudit(tx, { ...entry, at_ms: this.#options.clock.now_ms(), detail: { note } });
   }
 
   async #afterReport(tx: ControlTransaction, run: RetrainRun): Promise<void> {
@@ -145,53 +174,18 @@ export class Retraining {
 
   async #open(tx: ControlTransaction, policy: RetrainPolicy, analysis: ModelAnalysis, episode: Episode): Promise<void> {
     if (analysis.situation.windows_drifted === 0) return;
-    const episode_id = `${episode.incident_id}@${episode.opened_at_ms}`;
+    const episode_id = episodeId(episode);
     const all = await tx.list(RETRAIN_DECISIONS, {
       where: [{ field: 'incident_id', is: '=', value: episode.incident_id }],
       limit: 500,
     });
     const known = all.filter((document) => document.body.episode_id === episode_id);
-    if (known.some(({ body }) => body.state !== 'not_fixed')) return; // one decision an episode; a failed attempt allows the next
+    if (known.some(({ body }) => closesEpisode(body, analysis.situation.version))) return;
     const now_ms = this.#options.clock.now_ms();
-    const attempt = known.length + 1;
-    const id = `dec_${episode.incident_id.replace(/^inc_/, '')}_${episode.opened_at_ms.toString(36)}_${attempt}`;
-    const { situation, state } = analysis;
-    const decision: Decision = {
-      id,
-      model: state.model,
-      version: situation.version,
-      policy: policy.id,
-      state: 'deferred',
-      reason: 'opened',
-      created_at_ms: now_ms,
-      updated_at_ms: now_ms,
-      expires_at_ms: now_ms + policy.decision_ttl_ms,
-      incident_id: episode.incident_id,
-      episode_id,
-      attempt,
-      dispatch_key: `${this.#options.installation}:${state.model}:${episode_id}:${attempt}`,
-      run_id: null,
-      dispatched_at_ms: null,
-      reserved_nano_usd: '0',
-      approved_by: null,
-      gates: [],
-      drift: driftOf(analysis),
-      data: dataOf(analysis, now_ms),
-      accuracy_before: situation.reference_accuracy,
-      accuracy_drifted: situation.accuracy?.accuracy ?? null,
-      accuracy_after: null,
-      after: [],
-      events: [
-        {
-          at_ms: now_ms,
-          kind: 'opened',
-          note: `drift incident ${episode.incident_id}, attempt ${attempt}`,
-          actor: null,
-        },
-      ],
-    };
-    await tx.insert(RETRAIN_DECISIONS, id, decision);
-    await this.#judge(tx, policy, { id, revision: 1, body: decision }, analysis);
+    const { installation } = this.#options;
+    const decision = openedDecision(policy, analysis, { ...episode, attempt: known.length + 1, installation, now_ms });
+    await tx.insert(RETRAIN_DECISIONS, decision.id, decision);
+    await this.#judge(tx, policy, { id: decision.id, revision: 1, body: decision }, analysis);
   }
 
   async #continueOpen(tx: ControlTransaction, policy: RetrainPolicy, analysis: ModelAnalysis): Promise<void> {
@@ -202,7 +196,33 @@ export class Retraining {
       ],
       limit: 100,
     });
-    for (const document of open) await this.#judge(tx, policy, document, analysis);
+    for (const document of open)
+      if (document.body.version === analysis.situation.version) await this.#judge(tx, policy, document, analysis);
+      else await this.#replaced(tx, document, analysis.situation.version);
+  }
+
+  /** Another version serves: what was decided about the one before is of no use any more. */
+  async #replaced(tx: ControlTransaction, found: Document<Decision>, version: string): Promise<void> {
+    const note = `version ${version} serves now`;
+    const body: Decision = { ...found.body, state: 'suppressed', reason: note };
+    await this.#save(tx, found, body, { kind: 'suppressed', note, actor: null });
+  }
+
+  /** Ends open decisions whose time is over, also those of models that send nothing any more. */
+  async expire(tx: ControlTransaction): Promise<void> {
+    const open = await tx.list(RETRAIN_DECISIONS, {
+      where: [{ field: 'state', is: 'in', value: OPEN_STATES }],
+      limit: 10_000,
+    });
+    const note = 'expiry: nothing is dispatched on old evidence';
+    for (const found of open)
+      if (found.body.expires_at_ms <= this.#options.clock.now_ms())
+        await this.#save(
+          tx,
+          found,
+          { ...found.body, state: 'expired', reason: note },
+          { kind: 'expired', note, actor: null },
+        );
   }
 
   async #judge(
@@ -220,7 +240,7 @@ export class Retraining {
       gates,
       state: resolution.state,
       reason: resolution.reason,
-      drift: driftOf(analysis),
+      drift: driftOf(analysis, found.body.drift),
       data: dataOf(analysis, now_ms),
       accuracy_drifted: analysis.situation.accuracy?.accuracy ?? found.body.accuracy_drifted,
     };
@@ -275,19 +295,21 @@ export class Retraining {
     });
     for (const found of dispatched) {
       const run = found.body.run_id === null ? null : await tx.get(RETRAIN_RUNS, found.body.run_id);
-      if (run === null || run.body.state !== 'succeeded' || run.body.version === null) continue;
-      await this.#confirmOne(tx, policy, { found, version: run.body.version }, state);
+      if (run === null || run.body.state !== 'succeeded') continue;
+      const promoted = promotedBy(run.body, found.body, state);
+      if (promoted !== null) await this.#confirmOne(tx, policy, { found, ...promoted }, state);
     }
   }
 
   async #confirmOne(
     tx: ControlTransaction,
     policy: RetrainPolicy,
-    { found, version }: { found: Document<Decision>; version: string },
+    { found, version, since_ms }: { found: Document<Decision>; version: string; since_ms: number },
     state: ModelState,
   ): Promise<void> {
-    const now = { ...this.#options.windows, now_ms: this.#options.clock.now_ms() };
-    const after = windowsAfter(state, { version, before: found.body.version }, now).slice(0, policy.hysteresis.windows);
+    const now = { window_ms: this.#options.window_ms, now_ms: this.#options.clock.now_ms() };
+    const of = { version, before: found.body.version, since_ms };
+    const after = windowsAfter(state, of, now).slice(0, policy.hysteresis.windows);
     const labelled = after.reduce((total, window) => total + window.labelled, 0);
     const correct = after.reduce((total, window) => total + window.correct, 0);
     const body: Decision = {

@@ -3,7 +3,7 @@ import { LeewayError } from '../core/errors.ts';
 import type { Control, Store } from '../core/ports.ts';
 import type { RecordOf } from '../core/records.ts';
 import { wilsonInterval } from '../math/proportion-intervals.ts';
-import type { ModelState, VersionState } from '../pipeline/model-watch.ts';
+import type { ModelState, VersionState } from '../pipeline/model-state.ts';
 import type { ModelFilter, ModelWindow, Page, Paging } from '../server/services.ts';
 import type { ModelDetail, ModelDrift, ModelItem, ModelQuality } from '../server/shapes/telemetry.ts';
 import { pageOf } from './page.ts';
@@ -98,7 +98,10 @@ export async function modelDrift(
             accuracy: ratioOf(known.reference_quality),
           },
     alpha,
-    windows: known.windows.filter((item) => within(item.from_ms, window)).slice(-(window.limit ?? 500)),
+    windows: known.windows
+      .filter((item) => within(item.from_ms, window))
+      .slice(-(window.limit ?? 500))
+      .map(({ rows: _rows, ...item }) => item),
     features: known.features.map((verdict) => {
       const frozen = reference?.features[verdict.name];
       const edges =
