@@ -11,12 +11,13 @@ import { type DriftKind, LEFT_OUT_CLASSES } from './drifts.ts';
 import { type Job, type JobPlan, startJob, TRAINING_RECIPE } from './job.ts';
 import { readWeights } from './model-files.ts';
 import { toOnnx } from './onnx-export.ts';
-import type { RankResult } from './rank.ts';
+import type { RankResult, Recipe } from './rank.ts';
 import { openReceivers, type Receivers, type RetrainRequest } from './receivers.ts';
 import { type DemoReport, emptyReport } from './report.ts';
 import { openSender, type Sender, type SenderAccount } from './sender.ts';
 import type { ServeResult } from './serve-model.ts';
-import { CLUSTER, newSecrets, writeServiceConfig } from './service-config.ts';
+import { CLUSTER, jobPlan, openBooks } from './cluster.ts';
+import { newSecrets, writeServiceConfig } from './service-config.ts';
 import { type ServiceProcess, startService } from './service-process.ts';
 import { recentRowsFor, retrainingRecipe, type TrainerResult } from './trainer.ts';
 import { finalAccounts, notificationsOf } from './verdict.ts';
@@ -117,7 +118,7 @@ export class Conductor {
     this.#service = await startService(config, directory, join(directory, 'service.log'));
     say(`Leeway runs; its console is at ${this.url}`);
     this.#books = openSender(this.#target('demo-books'));
-    this.#openBooks(this.#books);
+    openBooks(this.#books);
     this.#server = forkChild('serve-model', {
       ...{ model: CLUSTER.model, replica: 'replica-0', port: 0, deploy_secret: this.#secrets.deploy },
       claim: { asset: CLUSTER.asset, gpu_index: this.plan.ranks, tenant: { team: CLUSTER.team, model: CLUSTER.model } },
@@ -125,7 +126,10 @@ export class Conductor {
     });
     const listening = messageOf((await awaitMessage(this.#server, 'listening', 30_000))['listening']);
     this.#serving = `http://127.0.0.1:${numberIn(listening, 'port')}`;
-    this.#job = await startJob(this.#trainingPlan(), (rank, message) => this.#heard(rank, message));
+    this.#job = await startJob(
+      this.#plan('train', CLUSTER.job, { ...TRAINING_RECIPE, seed: this.plan.seed, left_out_classes: this.#leftOut() }),
+      (rank, message) => this.#heard(rank, message),
+    );
     say(`${this.plan.ranks} training ranks have joined their ring`);
   }
 
@@ -272,41 +276,13 @@ export class Conductor {
     return { base_url: this.url, source, token: null };
   }
 
+  #plan(folder: 'train' | 'retrain', job: string, recipe: Recipe): JobPlan {
+    const { ranks, directory } = this.plan;
+    return jobPlan({ job, ranks, directory: join(directory, folder), recipe, leeway: this.#target(`demo-${folder}`) });
+  }
+
   #leftOut(): readonly number[] {
     return this.plan.drift === 'class-mix' ? LEFT_OUT_CLASSES : [];
-  }
-
-  #openBooks(books: Sender): void {
-    const { asset: id, gpus, gpu_model, instance_type, region, usd_per_hour } = CLUSTER;
-    const from_ms =
-      Math.floor(systemClock.now_ms() / 3_600_000) * 3_600_000 + Math.floor(systemClock.now_ms() % 3_600_000);
-    const kind = { instance_type, region, pricing: 'on_demand' };
-    const place = { provider: 'aws', account: 'demo', kind: 'gpu_node', gpus, gpu_model };
-    books.emit({ type: 'asset', id, from_ms, to_ms: null, ...kind, ...place });
-    books.emit({
-      type: 'price',
-      ...kind,
-      from_ms: 0,
-      usd_per_hour,
-      source: 'list price, on demand',
-      retrieved_on: '2026-11-01',
-    });
-  }
-
-  #trainingPlan(): JobPlan {
-    const { ranks, directory, seed } = this.plan;
-    return {
-      ...{ job: CLUSTER.job, attempt: 0, model: CLUSTER.model, directory: join(directory, 'train') },
-      placements: Array.from({ length: ranks }, (_, gpu_index) => ({
-        node: CLUSTER.node,
-        gpu_index,
-        asset: CLUSTER.asset,
-      })),
-      gpu_usd_per_hour: Number(CLUSTER.usd_per_hour) / CLUSTER.gpus,
-      tenant: { team: CLUSTER.team, job: CLUSTER.job, model: CLUSTER.model },
-      recipe: { ...TRAINING_RECIPE, seed, left_out_classes: this.#leftOut() },
-      leeway: this.#target('demo-train'),
-    };
   }
 
   #heard(rank: number, message: Message): void {
@@ -335,17 +311,7 @@ export class Conductor {
       ...{ drift, recent_path, seed: seed + 1, weights_path: join(directory, 'train', 'weights.f32') },
       left_out_classes: this.#leftOut(),
     });
-    const job = `${CLUSTER.job}-2`;
-    const plan: JobPlan = {
-      ...this.#trainingPlan(),
-      ...{
-        job,
-        directory: join(directory, 'retrain'),
-        recipe,
-        tenant: { team: CLUSTER.team, job, model: CLUSTER.model },
-      },
-      leeway: this.#target('demo-retrain'),
-    };
+    const plan = this.#plan('retrain', `${CLUSTER.job}-2`, recipe);
     this.#trainer = forkChild('trainer', { version: '2', plan });
     const done = (await awaitMessage(this.#trainer, 'done', LIMIT_MS.retrained))['done'] as TrainerResult; // trainer.ts's own JSON
     this.#accounts.push(...done.ranks.map((rank) => rank.account));

@@ -2,20 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { STRAGGLER_LIVE_DEMO } from '../src/straggler/options.ts';
-
-/** Names and prices of the mini-cluster: a machine whose processes are billed as if each rank held one GPU of it. */
-export const CLUSTER = {
-  asset: 'demo-node-0',
-  node: 'demo-node-0',
-  gpus: 8,
-  gpu_model: 'H100 80GB',
-  instance_type: 'p5.48xlarge',
-  region: 'us-east-1',
-  usd_per_hour: '55.04',
-  team: 'digits',
-  model: 'digits',
-  job: 'digits-train',
-} as const;
+import { CLUSTER } from './cluster.ts';
 
 /** The windows of a live demo: 4 s of 60 requests a second, where a product would take an hour. */
 const DRIFT = { window_ms: 4_000, rows_min: 120, reference_rows: 500 };

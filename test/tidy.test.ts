@@ -38,7 +38,9 @@ describe('the house rules catch what they are for', () => {
     const door: Source = { path: 'src/store/a.ts', text: "import pg from 'pg';" };
     const second: Source = { path: 'src/control/b.ts', text: "import { Pool } from 'pg';" };
     expect(breaches([door])).toEqual([]);
-    expect(breaches([door, second]).map((breach) => `${breach.path} ${breach.rule}`)).toEqual(['src/control/b.ts second door to pg']);
+    expect(breaches([door, second]).map((breach) => `${breach.path} ${breach.rule}`)).toEqual([
+      'src/control/b.ts second door to pg',
+    ]);
   });
 
   test('a time in a comment is no breach', () => {

@@ -43,11 +43,14 @@ export const command = defineCommand({
     say(`Demo with seed ${seed}: ${ranks} ranks, data in ${directory}`);
     const port = whole('port', values.port, 0, 65_535);
     const conductor = new Conductor({ ranks, slow_rank, drift, seed, port, directory, signal: terminal.signal, say });
+    let code: number = EXIT.internal;
     try {
-      return await perform(conductor, { terminal, exit: values.exit, report: values.report });
+      code = await perform(conductor, { terminal, exit: values.exit, report: values.report });
+      return code;
     } finally {
       await conductor.close();
-      await rm(directory, { recursive: true, force: true });
+      if (code === EXIT.done) await rm(directory, { recursive: true, force: true });
+      else say(`Data and the service's log are kept in ${directory}`);
     }
   },
 });

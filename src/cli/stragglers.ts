@@ -1,7 +1,7 @@
 import { ERRORS, EXIT, type ErrorCode, LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { parseUsd } from '../core/money.ts';
-import { parseRecord } from '../core/records.ts';
+import { parseRecord } from '../core/parse-record.ts';
 import { formatOf, readLines } from '../files/input.ts';
 import { readTable } from '../files/table.ts';
 import { createStragglerDetector, type StragglerDetector } from '../straggler/detector.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { TSchema } from 'typebox';
-import { type LeewayRecord, RECORD_SCHEMAS, type RecordType, validateRecord } from '../../src/core/records.ts';
+import { validateRecord } from '../../src/core/parse-record.ts';
+import { type LeewayRecord, RECORD_SCHEMAS, type RecordType } from '../../src/core/records.ts';
 import { START_MS } from './records.ts';
 
 /** Text that breaks careless encoders: quotes, NUL, line ends, astral characters, lone surrogates. */

@@ -10,7 +10,8 @@ import { awaitMessage, forkChild, type Message, messageOf, numberIn } from '../.
 import { CLIENT_DEFAULTS, type ClientConfig } from '../../demo/client.ts';
 import { readRows, rowOf } from '../../demo/model-files.ts';
 import { readBody } from '../../demo/http-body.ts';
-import { type RecordOf, validateRecord } from '../../src/core/records.ts';
+import { validateRecord } from '../../src/core/parse-record.ts';
+import type { RecordOf } from '../../src/core/records.ts';
 
 type Seen = {
   readonly request_id: string;

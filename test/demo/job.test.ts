@@ -5,7 +5,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { messageOf } from '../../demo/child.ts';
 import { type JobPlan, startJob, TRAINING_RECIPE } from '../../demo/job.ts';
 import { readWeights } from '../../demo/model-files.ts';
-import { type RecordOf, type LeewayRecord, validateRecord } from '../../src/core/records.ts';
+import { validateRecord } from '../../src/core/parse-record.ts';
+import type { RecordOf, LeewayRecord } from '../../src/core/records.ts';
 
 let directory = '';
 

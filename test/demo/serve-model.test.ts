@@ -7,7 +7,8 @@ import { argmax, initialParameters, predict } from '../../demo/network.ts';
 import { toOnnx } from '../../demo/onnx-export.ts';
 import { openAgent, postPredict } from '../../demo/predict-request.ts';
 import type { ServeConfig } from '../../demo/serve-model.ts';
-import { type LeewayRecord, validateRecord } from '../../src/core/records.ts';
+import { validateRecord } from '../../src/core/parse-record.ts';
+import type { LeewayRecord } from '../../src/core/records.ts';
 
 const SECRET = 'demo-secret';
 const digits = loadDigits('t10k');

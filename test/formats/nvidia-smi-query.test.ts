@@ -5,7 +5,7 @@ import {
   queryFields,
   type GpuReading,
 } from '../../src/formats/nvidia-smi-query.ts';
-import { validateRecord } from '../../src/core/records.ts';
+import { validateRecord } from '../../src/core/parse-record.ts';
 import { corpusFiles, corpusText, describeCorpus } from './corpus.ts';
 
 const MIB = 1_048_576;

@@ -1,7 +1,8 @@
 import Type from 'typebox';
 import { type ErrorCode, LeewayError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { type LeewayRecord, parseRecord } from '../../core/records.ts';
+import { parseRecord } from '../../core/parse-record.ts';
+import type { LeewayRecord } from '../../core/records.ts';
 import { type BodyLine, splitLines } from '../lines.ts';
 import { defineRoute, type Route, type RouteContext } from '../route.ts';
 import type { BatchIdentity, IncomingBatch } from '../services.ts';
