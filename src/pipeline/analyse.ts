@@ -65,13 +65,18 @@ function episodeOf({ finding }: ModelAnalysis, judgements: readonly Judgement[])
   return { incident_id: incident.id, opened_at_ms: incident.opened_at_ms };
 }
 
-async function timed<Result>(
-  { clock, onAnalysed }: AnalysisOptions,
+async function timed<Item>(
+  { clock, onAnalysed, onError }: AnalysisOptions,
   engine: 'straggler' | 'drift' | 'delivery',
-  work: () => Promise<Result>,
-): Promise<Result> {
+  work: () => Promise<Item[]>,
+): Promise<Item[]> {
   const started_ms = clock.elapsed_ms();
-  const result = await work();
-  onAnalysed(engine, (clock.elapsed_ms() - started_ms) / 1000);
-  return result;
+  try {
+    return await work();
+  } catch (error) {
+    onError(error); // one engine's failure must not blind the others
+    return [];
+  } finally {
+    onAnalysed(engine, (clock.elapsed_ms() - started_ms) / 1000);
+  }
 }
