@@ -151,7 +151,17 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
   const watchAccount = accountWatch({ store, bus, losses });
 
   const services = createServices({
-    ...{ bus, store, control, clock, desk, courier, retraining, costs, sources, epoch, losses },
+    bus,
+    store,
+    control,
+    clock,
+    desk,
+    courier,
+    retraining,
+    costs,
+    sources,
+    epoch,
+    losses,
     rules: () => live.rules,
     destinations: () => live.destinations,
     drift: { window_ms: config.drift.window_ms, alpha: windowAlpha({ ...config.drift }) },
@@ -210,7 +220,12 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
     collecting.run(stop.signal),
     analyse(
       {
-        ...{ clock, control, desk, jobs, models, retraining },
+        clock,
+        control,
+        desk,
+        jobs,
+        models,
+        retraining,
         ownFindings: watchAccount,
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
         holder: `${process.pid}@${installation}`,

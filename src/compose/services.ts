@@ -177,7 +177,11 @@ async function sinkItems({ destinations, control }: ServiceParts): Promise<SinkI
       });
       const state = states.get(id);
       items.push({
-        ...{ id, kind: definition.name, state: state?.state ?? 'ok', reason: state?.reason ?? null, pending },
+        id,
+        kind: definition.name,
+        state: state?.state ?? 'ok',
+        reason: state?.reason ?? null,
+        pending,
         last_attempts: attempts.map(({ body: { at_ms, outcome, http_status, reason } }) => ({
           at_ms,
           outcome,

@@ -2,7 +2,8 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Bus } from '../core/ports.ts';
-import { type LeewayRecord, parseRecord } from '../core/records.ts';
+import { parseRecord } from '../core/parse-record.ts';
+import type { LeewayRecord } from '../core/records.ts';
 
 /** One line that was not accepted; `line` counts from 1. */
 export type RejectedLine = { readonly line: number; readonly code: string; readonly reason: string };

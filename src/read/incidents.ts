@@ -22,12 +22,27 @@ export function incidentItem(incident: Incident): IncidentItem {
   const { started_at_ms, opened_at_ms, resolved_at_ms, updated_at_ms, coverage_ratio } = incident;
   const { gpu_seconds_lost, usd_lost, usd_per_hour, rule, runbook_url } = incident;
   return {
-    ...{ id, kind, severity, status, state, title, subjects, cause },
+    id,
+    kind,
+    severity,
+    status,
+    state,
+    title,
+    subjects,
+    cause,
     ...(job === null ? {} : { job }),
     ...(model === null ? {} : { model }),
     ...(version === null ? {} : { version }),
-    ...{ started_at_ms, opened_at_ms, resolved_at_ms, updated_at_ms, coverage_ratio },
-    ...{ gpu_seconds_lost, usd_lost, usd_per_hour, rule, runbook_url },
+    started_at_ms,
+    opened_at_ms,
+    resolved_at_ms,
+    updated_at_ms,
+    coverage_ratio,
+    gpu_seconds_lost,
+    usd_lost,
+    usd_per_hour,
+    rule,
+    runbook_url,
   };
 }
 
@@ -76,7 +91,12 @@ export async function notificationItem(tx: ControlTransaction, row: Document<Out
     limit: 100,
   });
   return {
-    ...{ id: row.id, sink, type, state, created_at_ms: at_ms, next_attempt_at_ms },
+    id: row.id,
+    sink,
+    type,
+    state,
+    created_at_ms: at_ms,
+    next_attempt_at_ms,
     attempts: attempts.map(({ body }) => {
       const { outcome, http_status, reason, duration_ms } = body;
       return { at_ms: body.at_ms, outcome, http_status, reason, duration_ms };

@@ -88,7 +88,7 @@ export async function listSteps(
     {
       type: 'step',
       where: `job = {job:String} AND step >= {from:UInt64} AND step < {to:UInt64} AND (step, rank) > ({step:Int64}, {rank:Int64})
-        AND (length({ranks:Array(Int64)}) = 0 OR has({ranks:Array(Int64)}, rank))`,
+        AND (empty({ranks:Array(String)}) OR has({ranks:Array(String)}, toString(rank)))`,
       parameters: {
         job,
         from: filter.from_step ?? 0,

@@ -155,7 +155,7 @@ export async function accuracyBySpan(
   const range = { model, version, after: null, from_ms: spans[0] ?? 0, to_ms: (spans.at(-1) ?? 0) + span_ms };
   return store.query<SpanCount>(
     `SELECT floor(at_ms / {span:Float64}) * {span:Float64} AS from_ms, ${COUNTED}
-     FROM (${LABELLED}) WHERE has({spans:Array(Float64)}, from_ms) GROUP BY from_ms ORDER BY from_ms`,
+     FROM (${LABELLED}) WHERE toString(toInt64(from_ms)) IN {spans:Array(String)} GROUP BY from_ms ORDER BY from_ms`,
     { ...rangeParameters(range), span: span_ms, spans: spans.map(String) },
     signal,
   );

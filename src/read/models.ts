@@ -112,7 +112,12 @@ export async function modelDrift(
             : frozen.binning.categories;
       const { name, statistic, value, p_value, drifted, contribution } = verdict;
       return {
-        ...{ name, statistic, value, p_value, drifted, contribution },
+        name,
+        statistic,
+        value,
+        p_value,
+        drifted,
+        contribution,
         edges: [...edges],
         reference_ratios: shares(frozen?.counts ?? []),
         current_ratios: shares(known.current[name]?.counts ?? []),
@@ -137,7 +142,11 @@ export async function modelQuality(
       .map(({ from_ms, predicted, labelled, correct }) => {
         const interval = labelled === 0 ? null : wilsonInterval(correct, labelled, 0.95);
         return {
-          ...{ from_ms, to_ms: from_ms + window_ms, version, predicted, labelled },
+          from_ms,
+          to_ms: from_ms + window_ms,
+          version,
+          predicted,
+          labelled,
           accuracy: labelled === 0 ? null : correct / labelled,
           low: interval?.low ?? null,
           high: interval?.high ?? null,
