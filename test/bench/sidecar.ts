@@ -1,5 +1,5 @@
 // Memory and CPU of one sidecar at 1 Hz: host, nvidia (a stand-in program with 8 GPUs) and workload (8 ranks) enabled,
-// read from /proc/<pid>. Exits with 1 above the budget. Run: node test/bench/sidecar.ts [seconds]
+// read from /proc/<pid>. Exits with 1 above the budget. Run: node test/bench/sidecar.ts [seconds] [seconds before]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const CPU_RATIO_MAX = 0.01;
 const TICKS_PER_S = 100;
 const GPUS = 8;
 const RANKS = 8;
-const WARM_MS = 10_000;
+const WARM_MS = Number(process.argv[3] ?? 10) * 1000;
 
 const seconds = Number(process.argv[2] ?? 60);
 const root = path.resolve(import.meta.dirname, '../..');
@@ -49,7 +49,7 @@ await writeFile(
 const started_ms = performance.now();
 const child = spawn(
   process.execPath,
-  [...process.execArgv, 'bin/leeway.js', 'serve', '--role', 'sidecar', '--config', config],
+  [...process.execArgv, process.env['LAUNCHER'] ?? 'bin/leeway.js', 'serve', '--role', 'sidecar', '--config', config],
   {
     cwd: root,
     stdio: ['ignore', 'inherit', 'pipe'],
