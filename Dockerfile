@@ -21,6 +21,7 @@ COPY bin ./bin
 COPY src ./src
 COPY collectors ./collectors
 COPY alerts ./alerts
+COPY demo ./demo
 COPY dashboards ./dashboards
 COPY web ./web
 COPY docs/runbooks ./docs/runbooks
