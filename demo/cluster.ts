@@ -37,7 +37,12 @@ export function jobPlan(of: {
 }): JobPlan {
   const { job, ranks, directory, recipe, leeway } = of;
   return {
-    ...{ job, attempt: 0, model: CLUSTER.model, directory, recipe, leeway },
+    job,
+    attempt: 0,
+    model: CLUSTER.model,
+    directory,
+    recipe,
+    leeway,
     placements: Array.from({ length: ranks }, (_, gpu_index) => ({
       node: CLUSTER.node,
       gpu_index,

@@ -120,7 +120,10 @@ export class Conductor {
     this.#books = openSender(this.#target('demo-books'));
     openBooks(this.#books);
     this.#server = forkChild('serve-model', {
-      ...{ model: CLUSTER.model, replica: 'replica-0', port: 0, deploy_secret: this.#secrets.deploy },
+      model: CLUSTER.model,
+      replica: 'replica-0',
+      port: 0,
+      deploy_secret: this.#secrets.deploy,
       claim: { asset: CLUSTER.asset, gpu_index: this.plan.ranks, tenant: { team: CLUSTER.team, model: CLUSTER.model } },
       leeway: this.#target('demo-server'),
     });
@@ -140,7 +143,10 @@ export class Conductor {
     await this.#deploy('1', join(directory, 'train', 'weights.f32'));
     this.#client = forkChild('client', {
       ...CLIENT_DEFAULTS,
-      ...{ model: CLUSTER.model, base_url: this.#serving, seed: this.plan.seed, left_out_classes: this.#leftOut() },
+      model: CLUSTER.model,
+      base_url: this.#serving,
+      seed: this.plan.seed,
+      left_out_classes: this.#leftOut(),
       leeway: this.#target('demo-client'),
     });
     await awaitMessage(this.#client, 'ready', 30_000);
@@ -308,7 +314,10 @@ export class Conductor {
     const recent_path = join(directory, 'recent.rows');
     await this.#until('recent labelled rows', LIMIT_MS.retrained, () => this.#writeRecent(recent_path, rows));
     const recipe = retrainingRecipe({
-      ...{ drift, recent_path, seed: seed + 1, weights_path: join(directory, 'train', 'weights.f32') },
+      drift,
+      recent_path,
+      seed: seed + 1,
+      weights_path: join(directory, 'train', 'weights.f32'),
       left_out_classes: this.#leftOut(),
     });
     const plan = this.#plan('retrain', `${CLUSTER.job}-2`, recipe);

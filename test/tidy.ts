@@ -145,7 +145,7 @@ function breachesOf(file: Source): Breach[] {
     for (const effect of EFFECTS)
       if (effect.pattern.test(code) && !effect.homes.some((home) => home.test(file.path))) at(effect.name);
   });
-  if (/\.ts$/.test(file.path)) found.push(...importBreaches(file));
+  if (file.path.endsWith('.ts')) found.push(...importBreaches(file));
   return found;
 }
 

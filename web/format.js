@@ -29,9 +29,18 @@ export function number(value) {
   if (!isNumber(value)) return UNKNOWN;
   if (value === 0) return '0';
   const size = Math.abs(value);
-  if (size >= 1e9 || size < 1e-4) return value.toExponential(1).replace('e', '×10^').replace('^+', '^');
+  if (size >= 1e9 || size < 1e-4) return scientific(value);
   if (size >= 1000) return GROUPED.format(value);
   return String(Number(value.toPrecision(3)));
+}
+
+const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
+
+/** @param {number} value */
+function scientific(value) {
+  const [digits = '', exponent = ''] = value.toExponential(1).split('e');
+  const raised = Array.from(exponent).map((each) => (each === '-' ? '⁻' : (SUPERSCRIPTS[Number(each)] ?? ''))).join('');
+  return `${Number(digits)}×10${exponent.startsWith('+') ? raised.slice(1) : raised}`;
 }
 
 /**

@@ -178,24 +178,8 @@ export const RETRAIN_RUNS = collection('retrain_runs', RetrainRunSchema, {
   dispatched_at_ms: 'integer',
 });
 
-/** A version of a model that was deployed. Id: `<model>/<version>`. */
-const ModelVersionSchema = Type.Object({
-  model: text,
-  version: text,
-  deployed_at_ms: number,
-  action: text,
-  previous: nullableText,
-  detail: anything,
-});
-export type ModelVersion = Static<typeof ModelVersionSchema>;
-export const MODEL_VERSIONS = collection('model_versions', ModelVersionSchema, {
-  model: 'text',
-  deployed_at_ms: 'integer',
-});
-
 /** State of an engine's shard between analyses, beside its lease. Id: `<engine>/<shard>`. */
 const EngineStateSchema = Type.Object({ engine: text, updated_at_ms: number, state: Type.Unknown() });
-export type EngineState = Static<typeof EngineStateSchema>;
 export const ENGINE_STATE = collection('engine_state', EngineStateSchema, { engine: 'text', updated_at_ms: 'integer' });
 
 /** An entry of the audit log. Id: the sequence, 12 digits. `sha256` covers all other fields, `previous_sha256` included. */

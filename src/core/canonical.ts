@@ -18,8 +18,8 @@ export function canonicalJson(value: unknown): string {
 /** Order of two strings by their UTF-8 bytes (equal to order by code point; UTF-16 order differs above U+FFFF). */
 export function compareUtf8(a: string, b: string): number {
   if (a === b) return 0;
-  const left = [...a];
-  const right = [...b];
+  const left = Array.from(a);
+  const right = Array.from(b);
   for (let index = 0; index < Math.min(left.length, right.length); index++) {
     const difference = (left[index]?.codePointAt(0) ?? 0) - (right[index]?.codePointAt(0) ?? 0);
     if (difference !== 0) return difference;

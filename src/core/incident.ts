@@ -12,7 +12,6 @@ export const IncidentStatusSchema = Type.Union([
   Type.Literal('snoozed'),
   Type.Literal('resolved'),
 ]);
-export type IncidentStatus = Static<typeof IncidentStatusSchema>;
 
 /** What the data says: `pending` waits for `for_ms` and is shown to nobody; `no_data` and `error` keep an incident open. */
 export const IncidentStateSchema = Type.Union([
@@ -23,7 +22,6 @@ export const IncidentStateSchema = Type.Union([
   Type.Literal('no_data'),
   Type.Literal('error'),
 ]);
-export type IncidentState = Static<typeof IncidentStateSchema>;
 
 const nullable = <Schema extends Type.TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 const number = Type.Number();
@@ -100,7 +98,6 @@ export const IncidentEventSchema = Type.Object({
   note: text,
   actor: nullable(text),
 });
-export type IncidentEvent = Static<typeof IncidentEventSchema>;
 
 /** `warn` < `page`. */
 export function severityRank(severity: Severity): number {

@@ -140,5 +140,4 @@ export type RuleItem = Static<typeof RULE>;
 export type SinkItem = Static<typeof SINK>;
 export type SinkTest = Static<typeof SINK_TEST>;
 export type AuditEntry = Static<typeof AUDIT_ENTRY>;
-export type Reloaded = Static<typeof RELOAD>;
 export type Readiness = Static<typeof READINESS>;
