@@ -49,6 +49,12 @@ export function enterToken(value) {
   for (const [path, entry] of entries) if (entry.listeners.size > 0) void refresh(path, true);
 }
 
+/** Forgets the token of this tab and asks for another. */
+export function forgetToken() {
+  sessionStorage.removeItem(TOKEN_KEY);
+  setLocked(true);
+}
+
 /** @param {boolean} value */
 function setLocked(value) {
   if (locked === value) return;

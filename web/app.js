@@ -81,6 +81,9 @@ function Shell() {
   useEffect(() => {
     document.title = `${address.id === null ? '' : `${address.id} · `}${page?.name ?? 'No such page'} · Leeway`;
   }, [address.id, page]);
+  useEffect(() => {
+    document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [address.segment]);
   const close = () => setOpen(null);
   return html`
     <a class="skip" href="#main">To the content</a>

@@ -39,7 +39,9 @@ const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
 /** @param {number} value */
 function scientific(value) {
   const [digits = '', exponent = ''] = value.toExponential(1).split('e');
-  const raised = Array.from(exponent).map((each) => (each === '-' ? '⁻' : (SUPERSCRIPTS[Number(each)] ?? ''))).join('');
+  const raised = Array.from(exponent)
+    .map((each) => (each === '-' ? '⁻' : (SUPERSCRIPTS[Number(each)] ?? '')))
+    .join('');
   return `${Number(digits)}×10${exponent.startsWith('+') ? raised.slice(1) : raised}`;
 }
 

@@ -86,9 +86,14 @@ function reading(fleet: Fleet, state: { readonly mode: Mode }): Services['read']
     model: async (name) => one(fleet.models, (model) => model.model === name),
     drift: async (name) => one([fleet.drift], () => name === 'digits'),
     quality: async (name) => one([fleet.quality], () => name === 'digits'),
-    incidents: async ({ status }, paging) =>
+    incidents: async ({ status, job, model }, paging) =>
       page(
-        fleet.incidents.filter((item) => status?.includes(item.status) ?? true),
+        fleet.incidents.filter(
+          (item) =>
+            (status?.includes(item.status) ?? true) &&
+            (job ?? item.job) === item.job &&
+            (model ?? item.model) === item.model,
+        ),
         paging,
       ),
     incident: async (id) => one(fleet.incidents, (incident) => incident.id === id),

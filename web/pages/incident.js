@@ -22,7 +22,7 @@ const COHORT_STEPS = 300;
 /** One incident: what is wrong, who, since when, what it costs, what was done, how sure it is. @param {{ id: string }} props */
 export function Incident({ id }) {
   return html`<p class="quiet"><a href="/incidents">Incidents</a></p>
-    <${Resource} path=${apiPath('incidents', id)} rows=${8}>${(/** @type {any} */ incident) => html`<${Shown} incident=${incident} />`}<//>`;
+    <${Resource} path=${apiPath('incidents', id)} rows=${8} heading=${id}>${(/** @type {any} */ incident) => html`<${Shown} incident=${incident} />`}<//>`;
 }
 
 /** @param {{ incident: any }} props */

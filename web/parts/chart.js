@@ -1,4 +1,5 @@
 import Plot from 'uplot';
+import { localTime } from '../format.js';
 import { html, useEffect, useRef } from './dom.js';
 import { ink, watchTheme } from './theme-choice.js';
 
@@ -81,10 +82,12 @@ function optionsFor(
         ...(formatX === undefined
           ? {}
           : { values: (/** @type {any} */ _plot, /** @type {number[]} */ values) => values.map(formatX) }),
+        ...(time ? { values: (/** @type {any} */ _plot, /** @type {number[]} */ values) => timeTicks(values) } : {}),
       },
       {
         ...axis,
         size: 64,
+        ...(log ? { grid: { ...axis.grid, filter: powersOfTen }, ticks: { ...axis.ticks, filter: powersOfTen } } : {}),
         values: (/** @type {any} */ _plot, /** @type {any[]} */ values) =>
           values.map((value) => (value === null ? '' : format(value))),
       },
@@ -97,6 +100,7 @@ function optionsFor(
           : {
               value: (/** @type {any} */ _plot, /** @type {number} */ value) => (value === null ? '–' : formatX(value)),
             }),
+        ...(time ? { value: (/** @type {any} */ _plot, /** @type {number} */ value) => timeText(value) } : {}),
       },
       ...lines.map((/** @type {Line} */ line) => ({
         label: line.label,
@@ -114,6 +118,27 @@ function optionsFor(
     })),
     hooks: { drawClear: [(/** @type {any} */ plot) => drawMarkings(plot, markings, time)] },
   };
+}
+
+/** @param {any} _plot @param {number[]} values */
+function powersOfTen(_plot, values) {
+  return values.map((value) => (Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6) ? value : null));
+}
+
+/** @param {number | null} seconds */
+function timeText(seconds) {
+  return seconds === null ? '–' : localTime(seconds * 1000, { now_ms: Date.now() });
+}
+
+/** Hours and minutes, and the day where it begins. @param {number[]} values seconds */
+function timeTicks(values) {
+  let day = '';
+  return values.map((value) => {
+    const [date = '', clock = ''] = localTime(value * 1000, { now_ms: 0 }).split('\u00a0');
+    const isNew = date !== day;
+    day = date;
+    return clock.slice(0, 5) + (isNew ? `\n${date}` : '');
+  });
 }
 
 /** @param {[number | null, number | null]} fixed */
@@ -134,21 +159,23 @@ function drawMarkings(plot, markings, time) {
   const { ctx, bbox } = plot;
   ctx.save();
   ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  let labelled = Number.NEGATIVE_INFINITY;
   for (const { at, to, label, color } of markings) {
     const scaled = (/** @type {number} */ value) => plot.valToPos(time ? value / 1000 : value, 'x', true);
     const left = Math.max(bbox.left, scaled(at));
     const right = to === undefined ? left + devicePixelRatio : Math.min(bbox.left + bbox.width, scaled(to));
     if (left > bbox.left + bbox.width || right < bbox.left) continue;
+    if (to === undefined && scaled(at) < bbox.left) continue;
     ctx.fillStyle = to === undefined ? ink(color) : faded(ink(color));
     ctx.fillRect(left, bbox.top, Math.max(devicePixelRatio, right - left), bbox.height);
     ctx.fillStyle = ink(color);
+    const gap = 4 * devicePixelRatio;
+    const wide = ctx.measureText(label).width;
+    const from = left + gap + wide > bbox.left + bbox.width ? left - gap - wide : left + gap;
+    if (from < labelled + gap) continue;
+    labelled = from + wide;
     ctx.textBaseline = 'top';
-    ctx.textAlign = left > bbox.left + bbox.width * 0.8 ? 'right' : 'left';
-    ctx.fillText(
-      label,
-      ctx.textAlign === 'right' ? left - 4 * devicePixelRatio : left + 4 * devicePixelRatio,
-      bbox.top + 2 * devicePixelRatio,
-    );
+    ctx.fillText(label, from, bbox.top + 2 * devicePixelRatio);
   }
   ctx.restore();
 }

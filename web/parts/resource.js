@@ -26,14 +26,16 @@ export function useResource(path) {
 /**
  * Draws a path's answer with `children(value)`; before it a skeleton, on failure what to do, and both the old answer
  * and the problem when a later request failed.
- * @param {{ path: string, children: (value: any) => unknown, empty?: (value: any) => unknown, rows?: number }} props
+ * @param {{ path: string, children: (value: any) => unknown, empty?: (value: any) => unknown, rows?: number, heading?: string }} props `heading`: the page's, until the answer has a better one
  */
-export function Resource({ path, children, empty, rows = 4 }) {
+export function Resource({ path, children, empty, rows = 4, heading }) {
   const { value, problem } = useResource(path);
   if (value === undefined) {
-    return problem === null
-      ? html`<${Waiting} path=${path} rows=${rows} />`
-      : html`<${Problem} problem=${problem} path=${path} />`;
+    const state =
+      problem === null
+        ? html`<${Waiting} path=${path} rows=${rows} />`
+        : html`<${Problem} problem=${problem} path=${path} />`;
+    return html`${heading !== undefined && html`<h1>${heading}</h1>`}${state}`;
   }
   const nothing = empty?.(value) ?? null;
   return html`
