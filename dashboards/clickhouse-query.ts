@@ -8,6 +8,8 @@ export const CLICKHOUSE = 'grafana-clickhouse-datasource';
 export type ClickHouseQuery = {
   readonly refId: string;
   readonly datasource: { readonly type: string; readonly uid: string };
+  /** A query without it is taken for one of version 3 and rewritten by the plugin. */
+  readonly pluginVersion: string;
   readonly editorType: 'sql';
   readonly queryType: 'timeseries' | 'table';
   readonly format: 0 | 1;
@@ -22,6 +24,7 @@ export function clickHouseQuery(shape: 'timeseries' | 'table', sql: string): Cli
   return {
     refId: 'A',
     datasource: { type: CLICKHOUSE, uid: `\${datasource}` },
+    pluginVersion: '4.0.0',
     editorType: 'sql',
     queryType: shape,
     format: shape === 'timeseries' ? 0 : 1,

@@ -61,3 +61,15 @@ export function commandProblem(words: readonly string[], commands: readonly Comm
   const unknown = options.find((option) => option !== 'help' && !Object.hasOwn(command.options, option));
   return unknown === undefined ? null : `leeway ${name} has no option --${unknown}`;
 }
+
+/** One file of the repository. */
+export function documentAt(path: string): Document {
+  return { path, text: readFileSync(join(ROOT, path), 'utf8') };
+}
+
+/** The texts of the code blocks of one language, in order. */
+export function codeBlocks({ text }: Document, language: string): string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
+    (match) => match[1] ?? '',
+  );
+}
