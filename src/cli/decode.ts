@@ -27,7 +27,7 @@ const STRICT_CODES: ReadonlySet<DecodeWarningCode> = new Set([
 /** `leeway decode`: what a source said, in base units, with every absence and its reason. */
 export const command = defineCommand({
   name: 'decode',
-  summary: 'Decode what a source said: nvidia-smi, DCGM, Triton, Prometheus, InfiniBand, NCCL',
+  summary: 'Decodes what a source said: nvidia-smi, DCGM, Triton, Prometheus, InfiniBand, NCCL.',
   usage: 'decode --source SOURCE FILE|DIR|- [--at-ms T] [--format json]',
   examples: [
     'nvidia-smi -q -x | leeway decode --source nvidia-smi-xml -',

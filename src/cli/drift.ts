@@ -20,7 +20,7 @@ const FAIL_LEVELS: Readonly<Record<string, readonly Severity[]>> = {
 
 const sets = defineCommand({
   name: 'drift',
-  summary: 'Compare two data sets, column by column: what drifted, how far, where.',
+  summary: 'Compares two data sets, column by column: what drifted, how far, where.',
   usage: 'drift --reference REF... --current CUR... [options]',
   examples: [
     'leeway drift --reference train.parquet --current week-46.csv --explain',

@@ -39,7 +39,7 @@ const TRACE_ROWS_MAX = 5_000_000;
 /** `leeway stragglers`: slow ranks, nodes and input, job-wide slowdown and hangs in recorded training telemetry. */
 export const command: Command = defineCommand({
   name: NAME,
-  summary: 'find slow ranks, slow nodes, input stalls and hangs in training telemetry, with their cost',
+  summary: 'Finds slow ranks, slow nodes, input stalls and hangs in training telemetry, with their cost.',
   usage: 'stragglers --input FILE… [--gpu-usd-per-hour 2.50] [--format json] [--fail-on any]',
   examples: [
     'leeway stragglers --input events.ndjson --gpu-usd-per-hour 2.50',
