@@ -34,7 +34,15 @@ import { signWebhook, verifyWebhook } from '../transport/webhook-signature.ts';
 import type { RunOptions } from '../compose.ts';
 import { destinationsOf, loadRules, policiesOf, targetId } from './alerting.ts';
 import { createCollecting } from './collecting.ts';
-import { accountWatch, collectorEvents, ingested, scrapeGauges, sinkDisabled, watchdog } from './self-watch.ts';
+import {
+  accountWatch,
+  collectorEvents,
+  ingested,
+  judgeSink,
+  scrapeGauges,
+  silenceFindings,
+  watchdog,
+} from './self-watch.ts';
 import { createServices } from './services.ts';
 
 /** `leeway.watchdog` goes out this often, so that silence is noticed. */
@@ -58,11 +66,13 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
 
   await using stack = new AsyncDisposableStack();
   const warn = (event: { readonly kind: string; readonly reason: string }): void =>
-    logger.warn({ kind: event.kind }, event.reason);
+    event.kind === 'store_child_started'
+      ? logger.debug({ kind: event.kind }, event.reason)
+      : logger.warn({ kind: event.kind }, event.reason);
   const store = stack.use(await openEmbeddedStore({ data_dir: paths.data_dir, clock, onEvent: warn }));
   const never = new AbortController().signal;
   const known = { sequences: await store.sequences(never), lineage_max: await store.lineageMax(never) };
-  const bus = stack.use(
+  const spool = stack.use(
     await openSpool({
       data_dir: paths.data_dir,
       bytes_max: config.spool.bytes_max,
@@ -72,6 +82,7 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
       onEvent: warn,
     }),
   );
+  const bus = countedBus(spool, metrics);
   const control = stack.use(await openSqliteControl({ data_dir: paths.data_dir, clock }));
   const installation = await installationId(paths.data_dir);
   const stream = new EventStream();
@@ -105,7 +116,8 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
       metrics.notificationAgeSeconds({}, (clock.now_ms() - row.at_ms) / 1000);
       stream.emit({ event: 'delivery', data: { id, sink: row.sink, outcome: attempt.outcome } });
     },
-    onDisabled: (sink, reason) => sinkDisabled(desk, sink, reason),
+    onDisabled: (sink, reason) => judgeSink(desk, sink, reason),
+    onEnabled: (sink) => judgeSink(desk, sink, null),
     onError: (error) => logger.error({ error: String(error) }, 'delivering failed'),
   });
   holder.courier = courier;
@@ -226,7 +238,10 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
         jobs,
         models,
         retraining,
-        ownFindings: watchAccount,
+        ownFindings: async (now_ms, signal) => [
+          ...(await watchAccount(now_ms, signal)),
+          ...silenceFindings(sources, now_ms),
+        ],
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
         holder: `${process.pid}@${installation}`,
         onAnalysed: (engine, seconds) => metrics.analysisLagSeconds({ engine }, seconds),

@@ -42,27 +42,56 @@ export function accountWatch(doors: {
 
 function imbalance(source: string, records: number, emitted: number, now_ms: number): Finding {
   return {
+    ...ownFinding(source, now_ms),
     name: 'delivery.imbalance',
     key: `source:${source}/imbalance`,
-    scope: { source },
-    subjects: [{ type: 'source', id: source }],
     cause: 'storage',
     value: records,
-    reason: null,
     data_count: emitted,
     coverage_ratio: emitted === 0 ? 1 : 1 - records / emitted,
-    window: { from_ms: now_ms - ACCOUNT_MS, to_ms: now_ms },
-    started_at_ms: null,
-    gpu_seconds_lost: null,
-    usd_lost: null,
-    usd_per_hour: null,
     title: `${records} records of ${source} were acknowledged and are not in the store`,
     evidence: { emitted, missing: records },
   };
 }
 
-/** A destination asked not to be told again: the others hear of it. */
-export async function sinkDisabled(desk: Desk, sink: string, reason: string): Promise<void> {
+/** Collectors that read on a clock and have read before: the value is how long they have been silent, ms. */
+export function silenceFindings(sources: SourceRegistry, now_ms: number): Finding[] {
+  return sources.items(now_ms).flatMap(({ source, kind, accepted, last_seen_ms }) => {
+    const clocked = kind === 'collector' && !source.startsWith('workload@');
+    if (!clocked || accepted === 0 || last_seen_ms === null) return [];
+    const silent_ms = Math.max(0, now_ms - last_seen_ms);
+    return [
+      {
+        ...ownFinding(source, now_ms),
+        name: 'collector.silent',
+        key: `source:${source}/silent`,
+        cause: 'host',
+        value: silent_ms,
+        data_count: accepted,
+        coverage_ratio: 1,
+        title: `${source} has sent nothing for ${Math.round(silent_ms / 1000)} s`,
+        evidence: { last_seen_ms, accepted },
+      },
+    ];
+  });
+}
+
+/** What all findings of the service about itself share. */
+function ownFinding(source: string, now_ms: number) {
+  return {
+    scope: { source },
+    subjects: [{ type: 'source', id: source }],
+    reason: null,
+    window: { from_ms: now_ms - ACCOUNT_MS, to_ms: now_ms },
+    started_at_ms: null,
+    gpu_seconds_lost: null,
+    usd_lost: null,
+    usd_per_hour: null,
+  };
+}
+
+/** A destination asked not to be told again (`reason`), or answers again (null): the others hear of it. */
+export async function judgeSink(desk: Desk, sink: string, reason: string | null): Promise<void> {
   const now_ms = systemClock.now_ms();
   await desk.judge(
     [
@@ -72,7 +101,7 @@ export async function sinkDisabled(desk: Desk, sink: string, reason: string): Pr
         scope: { source: sink },
         subjects: [{ type: 'sink', id: sink }],
         cause: 'configuration',
-        value: 1,
+        value: reason === null ? 0 : 1,
         reason: null,
         data_count: 1,
         coverage_ratio: 1,
@@ -81,7 +110,7 @@ export async function sinkDisabled(desk: Desk, sink: string, reason: string): Pr
         gpu_seconds_lost: null,
         usd_lost: null,
         usd_per_hour: null,
-        title: `Sink ${sink} is disabled: ${reason}`,
+        title: reason === null ? `Sink ${sink} answers again` : `Sink ${sink} is disabled: ${reason}`,
         evidence: { reason },
       },
     ],
@@ -174,5 +203,19 @@ export function collectorEvents(parts: {
       rejected.set(source, { ...counts });
       if (Object.keys(fresh).length > 0) parts.sources.rejected(source, 'collector', fresh, systemClock.now_ms());
     },
+  };
+}
+
+/** The bus with its published frames counted: one a record type of an accepted batch. */
+export function countedBus(bus: Bus, metrics: ServiceMetrics): Bus {
+  return {
+    publish: async (batch, signal) => {
+      const published = await bus.publish(batch, signal);
+      if (!published.repeated) metrics.framesPublished({}, new Set(batch.records.map((record) => record.type)).size);
+      return published;
+    },
+    consume: (handle, signal) => bus.consume(handle, signal),
+    backlog: () => bus.backlog(),
+    [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
   };
 }

@@ -42,7 +42,12 @@ export async function deliveryAccount(
     item.emitted += row.records;
     item.in_flight += row.records;
   }
-  for (const { source, epoch, reasons } of losses) {
+  const refused = doors.bus.backlog().quarantined.map(({ source, epoch, records }) => ({
+    source,
+    epoch,
+    reasons: { quarantined: records },
+  }));
+  for (const { source, epoch, reasons } of [...losses, ...refused]) {
     const lost = Object.values(reasons).reduce((sum, count) => sum + count, 0);
     if (lost === 0) continue;
     const item = itemOf(items, source, epoch);

@@ -23,6 +23,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.ico': 'image/x-icon',
   '.webmanifest': 'application/manifest+json',
   '.txt': 'text/plain; charset=utf-8',
+  '.md': 'text/plain; charset=utf-8',
 };
 
 /** The only files of packages that are served: ES modules of the console, by the name in its import map. */
@@ -38,7 +39,8 @@ const VENDOR: Readonly<Record<string, string>> = {
 const FILES_MAX = 500;
 
 /**
- * Reads the console's files once: `web/` below the installation, without hidden files, and the allowed vendor modules.
+ * Reads the console's files once: `web/` below the installation, without hidden files, the allowed vendor modules, and
+ * the runbooks that incidents link to.
  * A request can only name a path that is in this list, so no path of the file system is ever built from a request.
  */
 export async function loadStatic(installation: string): Promise<readonly StaticFile[]> {
@@ -48,7 +50,10 @@ export async function loadStatic(installation: string): Promise<readonly StaticF
   const vendor = Object.entries(VENDOR).map(
     ([path, file]) => [path, join(installation, 'node_modules', file)] as const,
   );
-  const files = await Promise.all([...own, ...vendor].map(([path, file]) => load(path, file)));
+  const runbooks = (await filesBelow(join(installation, 'docs', 'runbooks')))
+    .filter((path) => extname(path) === '.md')
+    .map((path) => [`/${relative(installation, path).split(sep).join('/')}`, path] as const);
+  const files = await Promise.all([...own, ...vendor, ...runbooks].map(([path, file]) => load(path, file)));
   return files.filter((file) => file !== null);
 }
 
