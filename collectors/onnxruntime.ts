@@ -46,6 +46,8 @@ export type InstrumentOptions<Feeds, Outputs> = {
   readonly concurrency?: number;
   /** Rows after which the feature edges freeze and edge counts begin. Default 500. */
   readonly edges_rows?: number;
+  /** Told what `describe`, `batchOf` or `emit` throws: such a failure never reaches the caller of `run`. */
+  readonly onError?: (error: unknown) => void;
 };
 
 export type InstrumentedSession<Feeds, Outputs> = {
@@ -73,40 +75,46 @@ export function instrumentSession<Feeds, Outputs>(
   const lanes = new Lanes(options.concurrency ?? 1);
   const window = new InferenceWindow(clock.now_ms());
   const edges = new EdgeCounter(options.edges_rows ?? 500);
+  const observe = (request_id: string, { features, prediction, scores }: Described): void => {
+    const at_ms = clock.now_ms();
+    edges.add(features, at_ms);
+    emit({
+      type: 'prediction',
+      model,
+      version,
+      request_id,
+      at_ms,
+      features: { ...features },
+      prediction,
+      ...(scores === undefined ? {} : { scores: [...scores] }),
+    });
+  };
   return {
     run: async (feeds, { request_id, observed = true }) => {
       const arrived_ms = clock.elapsed_ms();
-      await lanes.enter();
-      const started_ms = clock.elapsed_ms();
+      let outputs: Outputs;
+      let started_ms: number;
       try {
-        const outputs = await options.session.run(feeds);
-        const ended_ms = clock.elapsed_ms();
-        window.ran({
-          queue_ms: started_ms - arrived_ms,
-          compute_ms: ended_ms - started_ms,
-          batch: options.batchOf?.(feeds) ?? 1,
-        });
-        if (observed) {
-          const { features, prediction, scores } = options.describe(feeds, outputs);
-          edges.add(features);
-          emit({
-            type: 'prediction',
-            model,
-            version,
-            request_id,
-            at_ms: clock.now_ms(),
-            features: { ...features },
-            prediction,
-            ...(scores === undefined ? {} : { scores: [...scores] }),
-          });
+        await lanes.enter();
+        try {
+          started_ms = clock.elapsed_ms();
+          outputs = await options.session.run(feeds);
+        } finally {
+          lanes.leave();
         }
-        return outputs;
       } catch (error) {
         window.failed();
         throw error;
-      } finally {
-        lanes.leave();
       }
+      const ended_ms = clock.elapsed_ms();
+      window.ran({ queue_ms: started_ms - arrived_ms, compute_ms: ended_ms - started_ms });
+      try {
+        window.batch(options.batchOf?.(feeds) ?? 1);
+        if (observed) observe(request_id, options.describe(feeds, outputs));
+      } catch (error) {
+        options.onError?.(error); // watching must never cost the caller an answer that is there
+      }
+      return outputs;
     },
     flush: () => {
       const to_ms = clock.now_ms();
@@ -188,12 +196,15 @@ class InferenceWindow {
     this.#from_ms = from_ms;
   }
 
-  ran(run: { queue_ms: number; compute_ms: number; batch: number }): void {
+  ran(run: { queue_ms: number; compute_ms: number }): void {
     this.#requests++;
     this.#queue.add(run.queue_ms);
     this.#compute.add(run.compute_ms);
     this.#total.add(run.queue_ms + run.compute_ms);
-    this.#batch.add(run.batch);
+  }
+
+  batch(rows: number): void {
+    this.#batch.add(rows);
   }
 
   failed(): void {
@@ -230,43 +241,34 @@ class InferenceWindow {
 type Edges = { readonly edges_id: string; readonly edges: readonly number[] };
 type Tally = { counts: number[]; missing: number; n: number };
 
+/** Features that are counted: as many as a `prediction` record may have fields. Later ones are passed over. */
+const FEATURES_MAX = 1_000;
+
 /**
- * Counts numeric features against edges that freeze after the first rows: what a fleet sends instead of every row.
- * Constant memory after the freeze: bins × features.
+ * Counts numeric features against edges that freeze after the first rows: what a fleet sends instead of every row. Of
+ * each feature `n` = missing + the sum of its counts; NaN, infinities and other types are missing. Features that first
+ * occur after the freeze are not counted. Memory after the freeze is constant: bins × features.
  */
 class EdgeCounter {
   readonly #rows: number;
-  #learning: Record<string, number[]> | null = {};
+  #learning: Map<string, number[]> | null = new Map();
   #seen = 0;
-  #edges: Readonly<Record<string, Edges>> = {};
+  #edges: ReadonlyMap<string, Edges> = new Map();
   #tallies = new Map<string, Tally>();
-  #from_ms: number | null = null;
+  #from_ms = 0;
 
   constructor(rows: number) {
     this.#rows = rows;
   }
 
-  add(features: Described['features']): void {
-    if (this.#learning !== null) {
-      for (const [name, value] of Object.entries(features))
-        if (typeof value === 'number') (this.#learning[name] ??= []).push(value);
-      if (++this.#seen < this.#rows) return;
-      this.#edges = Object.fromEntries(
-        Object.entries(this.#learning).map(([name, values]) => [name, freezeEdges(name, values)]),
-      );
-      this.#learning = null;
-      return;
-    }
-    for (const [name, { edges }] of Object.entries(this.#edges)) {
-      const tally = this.#tallies.get(name) ?? {
-        counts: Array.from({ length: edges.length + 1 }, () => 0),
-        missing: 0,
-        n: 0,
-      };
+  add(features: Described['features'], at_ms: number): void {
+    if (this.#learning !== null) return this.#learn(this.#learning, features, at_ms);
+    for (const [name, { edges }] of this.#edges) {
+      const tally = this.#tallies.get(name) ?? emptyTally(edges.length + 1);
       this.#tallies.set(name, tally);
-      const value = features[name];
       tally.n++;
-      if (typeof value !== 'number') {
+      const value = Object.hasOwn(features, name) ? features[name] : null;
+      if (!isNumber(value)) {
         tally.missing++;
         continue;
       }
@@ -277,7 +279,7 @@ class EdgeCounter {
   }
 
   close(to_ms: number, subject: { model: string; version: string }): RecordOf<'counts'>[] {
-    const from_ms = this.#from_ms ?? to_ms;
+    const from_ms = Math.min(this.#from_ms, to_ms); // the clock may have stepped back
     this.#from_ms = to_ms;
     const tallies = this.#tallies;
     this.#tallies = new Map();
@@ -285,13 +287,34 @@ class EdgeCounter {
       type: 'counts',
       ...subject,
       feature,
-      edges_id: this.#edges[feature]?.edges_id ?? 'none',
-      edges: [...(this.#edges[feature]?.edges ?? [])],
+      edges_id: this.#edges.get(feature)?.edges_id ?? 'none',
+      edges: [...(this.#edges.get(feature)?.edges ?? [])],
       from_ms,
       to_ms,
       ...tally,
     }));
   }
+
+  #learn(learning: Map<string, number[]>, features: Described['features'], at_ms: number): void {
+    for (const [name, value] of Object.entries(features)) {
+      if (!isNumber(value)) continue;
+      const values = learning.get(name);
+      if (values !== undefined) values.push(value);
+      else if (learning.size < FEATURES_MAX) learning.set(name, [value]);
+    }
+    if (++this.#seen < this.#rows) return;
+    this.#edges = new Map([...learning].map(([name, values]) => [name, freezeEdges(name, values)]));
+    this.#learning = null;
+    this.#from_ms = at_ms;
+  }
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value);
+}
+
+function emptyTally(bins: number): Tally {
+  return { counts: Array.from({ length: bins }, () => 0), missing: 0, n: 0 };
 }
 
 /** Inner decile edges of `values` without repeats, named by their content: [edge, next edge) bins, open at both ends. */
