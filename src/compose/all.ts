@@ -37,6 +37,7 @@ import { createCollecting } from './collecting.ts';
 import {
   accountWatch,
   collectorEvents,
+  countedBus,
   ingested,
   judgeSink,
   scrapeGauges,
