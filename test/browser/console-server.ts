@@ -20,7 +20,6 @@ export type Mode = 'data' | 'empty' | 'error';
 export type ConsoleServer = {
   readonly url: string;
   readonly fleet: Fleet;
-  mode: Mode;
   readonly emit: (event: StreamEvent) => void;
   /** What reached the operate service. */
   readonly calls: { readonly name: string; readonly argument: unknown }[];
@@ -30,14 +29,13 @@ export type ConsoleServer = {
 export const ADMIN_TOKEN = bearer('admin').authorization.replace('Bearer ', '');
 
 /** The real HTTP server over a generated fleet, on a free port of this machine. */
-export async function startConsole(options: { tokens?: boolean } = {}): Promise<ConsoleServer> {
+export async function startConsole(mode: Mode = 'data', options: { tokens?: boolean } = {}): Promise<ConsoleServer> {
   const fleet = createFleet(systemClock.now_ms());
   const memory = createMemory();
-  const state: { mode: Mode } = { mode: 'data' };
   const settings = { host: '127.0.0.1', port: 0, public_url: null, tls: { cert_file: null, key_file: null } };
   const server = await createServer({
     settings,
-    services: { ...memory.services, read: reading(fleet, state) },
+    services: { ...memory.services, read: reading(fleet, mode) },
     logger: createLogger({ level: 'error', format: 'json', isTerminal: false, color: false, write: () => {} }),
     metrics: createServiceMetrics('0.0.0-test'),
     tokens:
@@ -47,30 +45,30 @@ export async function startConsole(options: { tokens?: boolean } = {}): Promise<
     checkAnswers: true,
   });
   const { url } = await listen(server, settings);
-  return Object.assign(state, {
+  return {
     url,
     fleet,
     emit: memory.emit,
     calls: memory.calls,
     [Symbol.asyncDispose]: () => server.app.close(),
-  });
+  };
 }
 
-function reading(fleet: Fleet, state: { readonly mode: Mode }): Services['read'] {
+function reading(fleet: Fleet, mode: Mode): Services['read'] {
   const page = <Item>(items: readonly Item[], { limit }: Paging): Page<Item> => {
-    refuseOnError(state.mode);
-    return { items: state.mode === 'empty' ? [] : items.slice(0, limit), next: null };
+    refuseOnError(mode);
+    return { items: mode === 'empty' ? [] : items.slice(0, limit), next: null };
   };
   const one = <Item>(items: readonly Item[], fits: (item: Item) => boolean): Item => {
-    refuseOnError(state.mode);
-    const found = state.mode === 'empty' ? undefined : items.find(fits);
+    refuseOnError(mode);
+    const found = mode === 'empty' ? undefined : items.find(fits);
     if (found === undefined) throw new LeewayError('LW-NOT-FOUND', 'nothing has this id');
     return found;
   };
   return {
     overview: async () => {
-      refuseOnError(state.mode);
-      return state.mode === 'empty' ? emptyOverview(fleet) : fleet.overview;
+      refuseOnError(mode);
+      return mode === 'empty' ? emptyOverview(fleet) : fleet.overview;
     },
     sources: async (_filter, paging) => page(fleet.sources, paging),
     jobs: async (_filter, paging) => page(fleet.jobs, paging),
@@ -105,11 +103,11 @@ function reading(fleet: Fleet, state: { readonly mode: Mode }): Services['read']
         paging,
       ),
     costs: async ({ period, from = fleet.overview.at_ms - 24 * HOUR_MS, to = fleet.overview.at_ms }) => {
-      refuseOnError(state.mode);
-      return costsOf({ from_ms: from, to_ms: to, period, hours: state.mode === 'empty' ? 0 : 24 });
+      refuseOnError(mode);
+      return costsOf({ from_ms: from, to_ms: to, period, hours: mode === 'empty' ? 0 : 24 });
     },
     explainCost: async ({ asset, hour = 0 }) => {
-      refuseOnError(state.mode);
+      refuseOnError(mode);
       if (asset === 'nothing') throw new LeewayError('LW-NOT-FOUND', 'the ledger has no such amount');
       const price = { usd_per_hour: '3.96', share_numerator: '1', share_denominator: '1', mode: 'whole' };
       const amount = { category: 'tenant', tenant: { team: 'research' }, nano_usd: '3960000000', correction: false };

@@ -33,18 +33,19 @@ const titleOf = hasChromium() ? 'the console' : `the console: SKIPPED, there is 
 
 describe.skipIf(!hasChromium())(titleOf, () => {
   let browser: Browser;
-  let server: ConsoleServer;
+  let servers: Readonly<Record<Mode, ConsoleServer>>;
   beforeAll(async () => {
-    [browser, server] = await Promise.all([openBrowser(), startConsole()]);
+    browser = await openBrowser();
+    servers = { data: await startConsole(), empty: await startConsole('empty'), error: await startConsole('error') };
   });
   afterAll(async () => {
     await browser.close();
-    await server[Symbol.asyncDispose]();
+    for (const server of Object.values(servers)) await server[Symbol.asyncDispose]();
   });
 
   /** A page at `path` whose errors and foreign requests are kept. */
   async function open(path: string, options: { mode?: Mode; url?: string } = {}) {
-    server.mode = options.mode ?? 'data';
+    const url = options.url ?? servers[options.mode ?? 'data'].url;
     const context = await browser.newContext({
       viewport: { width: 1280, height: 800 },
       reducedMotion: 'reduce',
@@ -58,9 +59,9 @@ describe.skipIf(!hasChromium())(titleOf, () => {
       if (message.type() === 'error' && !(answered && refused)) wrong.push(message.text());
     });
     page.on('request', (request) => {
-      if (!request.url().startsWith(options.url ?? server.url)) wrong.push(`foreign request ${request.url()}`);
+      if (!request.url().startsWith(url)) wrong.push(`foreign request ${request.url()}`);
     });
-    await page.goto((options.url ?? server.url) + path);
+    await page.goto(url + path);
     await page.locator('h1, [role=alert], dialog[open]').first().waitFor();
     await page.locator('.skeleton').first().waitFor({ state: 'detached' });
     return { page, wrong, [Symbol.asyncDispose]: () => context.close() };
@@ -73,7 +74,7 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     return (found as Violation[]).map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`); // axe's own shape
   }
 
-  describe.each(Object.entries(PAGES))('%s', (_name, path) => {
+  describe.concurrent.each(Object.entries(PAGES))('%s', (_name, path) => {
     test('shows data without an error, accessibly, and names from telemetry as text, light and wide, dark and narrow', async () => {
       await using opened = await open(path);
       const { page } = opened;
@@ -104,7 +105,7 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     expect(await violations(opened.page)).toEqual([]);
   });
 
-  test.each(LISTS)('%s without data says the next command', async (path) => {
+  test.concurrent.each(LISTS)('%s without data says the next command', async (path) => {
     await using opened = await open(path, { mode: 'empty' });
     const text = await opened.page.locator('.empty').first().textContent();
     expect(text?.length).toBeGreaterThan(20);
@@ -116,7 +117,7 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     await using opened = await open('/sources');
     const asked: string[] = [];
     opened.page.on('request', (request) => asked.push(new URL(request.url()).pathname));
-    await opened.page.goto(server.url);
+    await opened.page.goto(servers.data.url);
     await opened.page.getByText('2 open').waitFor();
     const painted: unknown = await opened.page.evaluate('performance.now()');
     expect(painted).toBeLessThan(1000);
@@ -152,7 +153,7 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     await page.getByRole('button', { name: 'Job', exact: true }).click();
     expect(new URL(page.url()).search).toBe('?sort=-job');
     expect(await page.locator('th[aria-sort]').getAttribute('aria-sort')).toBe('descending');
-    await page.goto(`${server.url}/cost`);
+    await page.goto(`${servers.data.url}/cost`);
     await page.locator('.column').first().click();
     await page.getByRole('heading', { name: /^The hour from/ }).waitFor();
     const address = page.url();
@@ -187,7 +188,7 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     await page.getByRole('textbox', { name: 'Note' }).fill('go ahead');
     await page.getByRole('button', { name: 'Approve' }).click();
     await page.getByText('Approved.').waitFor();
-    const call = server.calls.find(({ name }) => name === 'approve');
+    const call = servers.data.calls.find(({ name }) => name === 'approve');
     expect(call?.argument).toMatchObject({ id: 'dec_1', note: 'go ahead', actor: 'local' });
   });
 
@@ -195,11 +196,11 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     await using opened = await open('/');
     const { page } = opened;
     await page.getByText('live', { exact: true }).waitFor();
-    const { incidents } = server.fleet.overview;
+    const { incidents } = servers.data.fleet.overview;
     Object.assign(incidents, { open: 7 });
     try {
       await page.waitForTimeout(1600); // a resource is asked for at most every 1.5 s
-      server.emit({ event: 'incident', data: { id: 'inc_1' } });
+      servers.data.emit({ event: 'incident', data: { id: 'inc_1' } });
       await page.getByText('7 open').waitFor({ timeout: 3000 });
     } finally {
       Object.assign(incidents, { open: 2 });
@@ -207,7 +208,7 @@ describe.skipIf(!hasChromium())(titleOf, () => {
   });
 
   test('asks for a token where the service wants one, and goes on with it', async () => {
-    await using guarded = await startConsole({ tokens: true });
+    await using guarded = await startConsole('data', { tokens: true });
     await using opened = await open('/', { url: guarded.url });
     const { page } = opened;
     await page.getByRole('dialog', { name: 'This service asks for a token' }).waitFor();
