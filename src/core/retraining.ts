@@ -11,7 +11,7 @@ function oneOf<const Words extends readonly string[]>(list: Words) {
 }
 
 /** `suppressed`, `expired`, `rejected`, `cancelled`, `confirmed` and `not_fixed` are ends. */
-export const DecisionStateSchema = oneOf([
+export const DECISION_STATES = [
   'suppressed',
   'deferred',
   'suggested',
@@ -23,10 +23,11 @@ export const DecisionStateSchema = oneOf([
   'cancelled',
   'confirmed',
   'not_fixed',
-]);
+] as const;
+const DecisionStateSchema = oneOf(DECISION_STATES);
 export type DecisionState = Static<typeof DecisionStateSchema>;
 
-export const GateNameSchema = oneOf([
+const GateNameSchema = oneOf([
   'mode',
   'data_quality',
   'hysteresis',
@@ -41,7 +42,7 @@ export const GateNameSchema = oneOf([
 export type GateName = Static<typeof GateNameSchema>;
 
 /** One recorded gate: what was seen, what was asked, and why in words. */
-export const GateSchema = Type.Object({
+const GateSchema = Type.Object({
   gate: GateNameSchema,
   result: oneOf(['pass', 'fail', 'defer', 'override']),
   observed: text,
@@ -53,7 +54,7 @@ export type Gate = Static<typeof GateSchema>;
 const EventSchema = Type.Object({ at_ms: number, kind: text, note: text, actor: nullable(text) });
 
 /** One window after promotion, as the confirmation counts it. */
-export const AfterWindowSchema = Type.Object({
+const AfterWindowSchema = Type.Object({
   from_ms: number,
   to_ms: number,
   drifted: Type.Boolean(),
@@ -94,7 +95,8 @@ export const DecisionSchema = Type.Object({
 });
 export type Decision = Static<typeof DecisionSchema>;
 
-export const RunStateSchema = oneOf(['dispatched', 'running', 'succeeded', 'failed', 'cancelled']);
+export const RUN_STATES = ['dispatched', 'running', 'succeeded', 'failed', 'cancelled'] as const;
+const RunStateSchema = oneOf(RUN_STATES);
 export type RunState = Static<typeof RunStateSchema>;
 
 export const RetrainRunSchema = Type.Object({

@@ -1,21 +1,6 @@
 import Type, { type Static } from 'typebox';
+import { DECISION_STATES, RUN_STATES } from '../../core/retraining.ts';
 import { count, evidence, nullableReal, nullableText, nullableTime, text, time, words } from './base.ts';
-
-export const DECISION_STATES = [
-  'suppressed',
-  'deferred',
-  'suggested',
-  'awaiting_approval',
-  'approved',
-  'dispatched',
-  'expired',
-  'rejected',
-  'cancelled',
-  'confirmed',
-  'not_fixed',
-] as const;
-
-export const RUN_STATES = ['dispatched', 'running', 'succeeded', 'failed', 'cancelled'] as const;
 
 const gate = Type.Object({
   gate: text,
