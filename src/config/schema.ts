@@ -137,7 +137,7 @@ const sections = {
     warmup_steps: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 50 }),
     min_duration_ms: Type.Integer({ minimum: 0, maximum: 86_400_000, default: 60_000 }),
     lateness_ms: Type.Integer({ minimum: 0, maximum: 600_000, default: 10_000 }),
-    job_theta_ratio: Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: 10 }), Type.Null()], { default: 0.03 }),
+    job_theta_ratio: Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: 10 }), Type.Null()], { default: 0.045 }),
   }),
   /** Where a sidecar sends what it collects: the address of a gateway, or of a whole service. */
   gateway: Type.Object({ url: Type.Union([webAddress, Type.Null()], { default: null }), token_file: nullableText }),

@@ -2,8 +2,9 @@ import type { Finding } from '../core/finding.ts';
 import type { Store } from '../core/ports.ts';
 import type { RecordType } from '../core/records.ts';
 import { storedRecords } from '../read/stored-records.ts';
+import { TableNews } from '../read/table-news.ts';
 import { createStragglerDetector, type StragglerDetector } from '../straggler/detector.ts';
-import type { StragglerOptions } from '../straggler/options.ts';
+import { STRAGGLER_DEFAULTS, type StragglerOptions } from '../straggler/options.ts';
 import type { StragglerReport } from '../straggler/report.ts';
 
 /** Record types that the straggler engine reads. */
@@ -13,8 +14,12 @@ const TYPES = ['job', 'step', 'heartbeat', 'phase', 'checkpoint', 'gpu', 'nic', 
 const ROWS_MAX = 200_000;
 /** After this long without a finding about a job, its last verdict is no longer repeated to the desk. */
 const FORGET_MS = 24 * 3_600_000;
-/** A hang by the wall clock also needs this long without any arrival. */
+/** A hang also needs this long by the wall clock without the arrival of a step (contract: api.md). */
 const SILENCE_MS = 60_000;
+/** Rows older than this are history: they came in batches, table by table, and the rest may be on its way … */
+const HISTORIC_MS = 5_000;
+/** … so their verdict waits for a look without any, at most this long (contract: analysed within 5 s of storing). */
+const SETTLE_MS = 2_500;
 
 export type JobWatchOptions = {
   readonly detector: Partial<StragglerOptions>;
@@ -30,31 +35,69 @@ export class JobWatch {
   readonly #store: Store;
   readonly #options: JobWatchOptions;
   readonly #detector: StragglerDetector;
+  readonly #news: TableNews;
+  /** When a step of a job last arrived, by the wall clock. */
+  readonly #stepped = new Map<string, number>();
   readonly #seen = new Map<RecordType, bigint>();
   readonly #standing = new Map<string, { finding: Finding; at_ms: number }>();
   #arrived_ms = Number.NEGATIVE_INFINITY;
   #newest_ms = 0;
+  #oldest_read_ms = Number.POSITIVE_INFINITY;
+  #settling_since_ms: number | null = null;
 
   constructor(store: Store, options: JobWatchOptions) {
     this.#store = store;
     this.#options = options;
     this.#detector = createStragglerDetector(options.detector);
+    this.#news = new TableNews(store);
   }
 
   /** Reads what is new, judges it, and returns every standing finding; a cleared one is returned with value 0. */
   async analyse(now_ms: number, signal: AbortSignal): Promise<Finding[]> {
-    let arrived = 0;
-    for (const type of TYPES) arrived += await this.#read(type, now_ms, signal);
-    if (arrived > 0) this.#arrived_ms = now_ms;
-    // silence counts by the records' own time while records still come: history is not a hang (contract: api.md)
-    const silence = now_ms - this.#arrived_ms < SILENCE_MS ? { arrivals_stopped_ms: this.#newest_ms } : {};
-    for (const { finding } of this.#detector.advance(now_ms, silence))
-      this.#standing.set(finding.key, { finding, at_ms: now_ms });
+    await this.#readNews(now_ms, signal);
+    if (!this.#isSettling(now_ms)) {
+      // silence counts by the records' own time while records still come: history is not a hang (contract: api.md)
+      const silence = now_ms - this.#arrived_ms < SILENCE_MS ? { arrivals_stopped_ms: this.#newest_ms } : {};
+      for (const { finding } of this.#detector.advance(now_ms, silence))
+        this.#standing.set(finding.key, { finding, at_ms: now_ms });
+    }
     for (const [key, standing] of this.#standing) if (now_ms - standing.at_ms > FORGET_MS) this.#standing.delete(key);
-    return [...this.#standing.values()].map(({ finding }) => ({
-      ...finding,
-      window: { from_ms: finding.window.from_ms, to_ms: Math.max(finding.window.to_ms, now_ms) },
-    }));
+    for (const [job, at_ms] of this.#stepped) if (now_ms - at_ms > FORGET_MS) this.#stepped.delete(job);
+    return [...this.#standing.values()]
+      .filter(({ finding }) => this.#isBelieved(finding, now_ms))
+      .map(({ finding }) => ({
+        ...finding,
+        window: { from_ms: finding.window.from_ms, to_ms: Math.max(finding.window.to_ms, now_ms) },
+      }));
+  }
+
+  async #readNews(now_ms: number, signal: AbortSignal): Promise<void> {
+    const news = await this.#news.look(signal);
+    this.#oldest_read_ms = Number.POSITIVE_INFINITY;
+    let arrived = 0;
+    let whole = true;
+    for (const type of TYPES) {
+      if (!news.tables.has(type)) continue;
+      const rows = await this.#read(type, now_ms, signal);
+      arrived += rows;
+      whole &&= rows < ROWS_MAX;
+    }
+    if (arrived > 0) this.#arrived_ms = now_ms;
+    if (whole) news.read();
+  }
+
+  #isSettling(now_ms: number): boolean {
+    const lateness_ms = this.#options.detector.lateness_ms ?? STRAGGLER_DEFAULTS.lateness_ms;
+    const historic = this.#oldest_read_ms < now_ms - Math.max(lateness_ms, HISTORIC_MS);
+    if (historic) this.#settling_since_ms ??= now_ms;
+    const settling = historic && now_ms - (this.#settling_since_ms ?? now_ms) < SETTLE_MS;
+    if (!settling) this.#settling_since_ms = null;
+    return settling;
+  }
+
+  #isBelieved({ name, value, scope }: Finding, now_ms: number): boolean {
+    if (name !== 'straggler.hang' || value === 0 || !('job' in scope)) return true;
+    return now_ms - (this.#stepped.get(scope.job) ?? Number.NEGATIVE_INFINITY) >= SILENCE_MS;
   }
 
   /** Jobs, incidents and insights as `leeway stragglers` prints them. */
@@ -78,11 +121,16 @@ export class JobWatch {
       },
       signal,
     );
-    for (const { record, lineage } of rows) {
+    for (const { record } of rows) {
       this.#detector.observe(record);
       this.#newest_ms = Math.max(this.#newest_ms, record.at_ms);
-      if (lineage > (this.#seen.get(type) ?? 0n)) this.#seen.set(type, lineage);
+      this.#oldest_read_ms = Math.min(this.#oldest_read_ms, record.at_ms);
+      if (record.type === 'step') this.#stepped.set(record.job, now_ms);
     }
+    const last = rows.at(-1)?.lineage ?? after;
+    // where the limit cut a frame, its rows are read again: repeated records change nothing
+    const cut = rows.length === ROWS_MAX && rows[0]?.lineage !== last;
+    this.#seen.set(type, cut ? last - 1n : last);
     return rows.length;
   }
 }
