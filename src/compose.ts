@@ -1,12 +1,6 @@
 import type { LoadedConfig } from './config.ts';
 import { LeewayError } from './core/errors.ts';
-
-export type RunOptions = {
-  /** SIGTERM or SIGINT: drain and end within 10 s. */
-  readonly signal: AbortSignal;
-  /** Called once when everything listens. */
-  readonly onReady?: (address: { readonly url: string }) => void;
-};
+import type { RunOptions } from './compose/run-options.ts';
 
 /**
  * Runs one role until the signal, then stops what it started in reverse order. Each role loads only its own rooms: a

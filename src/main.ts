@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { type Command, helpOf, nearest, type Terminal } from './cli/command.ts';
 import { ERRORS, EXIT, LeewayError } from './core/errors.ts';
+import { version } from './files/version.ts';
 
 /** The commands, each loaded only when called: `--version` must not wait for an engine. Name = file in src/cli/. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
@@ -65,12 +65,6 @@ async function overview(): Promise<string> {
     'Each command answers --help with its options and two examples. leeway --version prints the version.',
     '',
   ].join('\n');
-}
-
-/** The version in package.json. */
-export function version(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return String(JSON.parse(text).version);
 }
 
 function report(error: unknown, terminal: Terminal): number {

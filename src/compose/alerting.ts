@@ -16,7 +16,7 @@ export async function loadRules(rules_dir: string): Promise<readonly Rule[]> {
   } catch (error) {
     throw new LeewayError(
       'LW-CONFIG',
-      `rules_dir ${rules_dir}: cannot be read (${systemCode(error) ?? 'unknown reason'})`,
+      `rules_dir ${rules_dir}: cannot be read (${systemCode(error) ?? 'unknown reason'}); set rules_dir to a folder of rules`,
       {
         cause: error,
       },

@@ -8,7 +8,7 @@ import { integerBelow, systemRandom } from '../core/random.ts';
 import { INSTALLATION } from '../discover.ts';
 import { windowAlpha } from '../drift/alarm-budget.ts';
 import { readLines, writeWhole } from '../files/input.ts';
-import { version } from '../main.ts';
+import { version } from '../files/version.ts';
 import { analyse } from '../pipeline/analyse.ts';
 import { createDesk } from '../pipeline/decide.ts';
 import { createCourier, type Courier, recipientOf } from '../pipeline/deliver.ts';
@@ -31,7 +31,7 @@ import { createServiceMetrics } from '../telemetry/metrics.ts';
 import { createHttpClient } from '../transport/http-client.ts';
 import { openSpool } from '../transport/spool.ts';
 import { signWebhook, verifyWebhook } from '../transport/webhook-signature.ts';
-import type { RunOptions } from '../compose.ts';
+import type { RunOptions } from './run-options.ts';
 import { destinationsOf, loadRules, policiesOf, targetId } from './alerting.ts';
 import { createCollecting } from './collecting.ts';
 import {

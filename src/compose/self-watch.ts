@@ -150,7 +150,7 @@ export function scrapeGauges(metrics: ServiceMetrics, doors: { bus: Bus; costs: 
       counts.set(`${kind}/${severity}/${status}`, held);
     }
     for (const { count, ...labels } of counts.values()) metrics.incidents(labels, count);
-    const { totals } = await doors.costs.ledger({}, systemClock.now_ms());
+    const { totals } = await doors.costs.ledger({});
     metrics.clear('leeway_cost_usd');
     for (const [category, nano_usd] of Object.entries(totals))
       if (category !== 'billed') metrics.costUsd({ category }, Number(nano_usd) / 1e9);

@@ -18,7 +18,7 @@ import type { CostBook } from '../read/costs.ts';
 import { decisionDetail, decisionItem, listDecisions, listRuns, runItem } from '../read/decisions.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
 import { incidentDetail, incidentItem, listIncidents, notificationItem } from '../read/incidents.ts';
-import { jobDetail, listJobs, listSteps } from '../read/jobs.ts';
+import { jobDetail, JobRows, listJobs, listSteps } from '../read/jobs.ts';
 import { listModels, modelDetail, modelDrift, modelQuality } from '../read/models.ts';
 import { overview } from '../read/overview.ts';
 import { conditions, newestPage, pageOf } from '../read/page.ts';
@@ -103,12 +103,13 @@ function ingestService({ bus, clock, epoch, sources }: ServiceParts): Services['
 function readService(parts: ServiceParts): Services['read'] {
   const { store, control, clock, costs, sources, drift } = parts;
   const doors = { store, control };
+  const rows = new JobRows(store, clock);
   const account = (): Promise<DeliveryItem[]> => deliveryAccount(parts, parts.losses(), AbortSignal.timeout(20_000));
   return {
     overview: async () => {
       const now_ms = clock.now_ms();
       const [jobs, models, delivery] = await Promise.all([
-        listJobs(doors, { filter: {}, paging: ALL, now_ms }),
+        listJobs({ rows, control }, { filter: {}, paging: ALL, now_ms }),
         listModels(control, {}, ALL),
         account(),
       ]);
@@ -117,7 +118,7 @@ function readService(parts: ServiceParts): Services['read'] {
     },
     sources: async (filter, paging) =>
       pageOf(sources.items(clock.now_ms()).filter(matching<SourceItem>(filter)), paging, (item) => item.source),
-    jobs: (filter, paging) => listJobs(doors, { filter, paging, now_ms: clock.now_ms() }),
+    jobs: (filter, paging) => listJobs({ rows, control }, { filter, paging, now_ms: clock.now_ms() }),
     job: (id) => jobDetail(doors, id, clock.now_ms()),
     steps: (job, filter, paging) => listSteps(store, job, filter, paging),
     models: (filter, paging) => listModels(control, filter, paging),
@@ -129,8 +130,8 @@ function readService(parts: ServiceParts): Services['read'] {
     decisions: (filter, paging) => listDecisions(control, filter, paging),
     decision: (id) => decisionDetail(control, id),
     runs: (filter, paging) => listRuns(control, filter, paging),
-    costs: (query) => costs.costs(query, clock.now_ms()),
-    explainCost: (query) => costs.explain(query, clock.now_ms()),
+    costs: (query) => costs.costs(query),
+    explainCost: (query) => costs.explain(query),
     delivery: async (filter, paging) =>
       pageOf(
         (await account()).filter(matching<DeliveryItem>(filter)),

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { RunOptions } from '../compose.ts';
+import type { RunOptions } from './run-options.ts';
 import type { LoadedConfig } from '../config.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
