@@ -39,10 +39,21 @@ const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
 /** @param {number} value */
 function scientific(value) {
   const [digits = '', exponent = ''] = value.toExponential(1).split('e');
-  const raised = Array.from(exponent)
-    .map((each) => (each === '-' ? '⁻' : (SUPERSCRIPTS[Number(each)] ?? '')))
-    .join('');
-  return `${Number(digits)}×10${exponent.startsWith('+') ? raised.slice(1) : raised}`;
+  return `${Number(digits)}×10${superscript(Number(exponent))}`;
+}
+
+/**
+ * A power of ten as the axis of a logarithmic chart has it: 100 → "100", 1e6 → "10⁶".
+ * @param {number} value
+ */
+export function power(value) {
+  if (value >= 0.01 && value < 1e4) return String(value);
+  return `10${superscript(Math.round(Math.log10(value)))}`;
+}
+
+/** @param {number} exponent */
+function superscript(exponent) {
+  return Array.from(String(exponent), (each) => (each === '-' ? '⁻' : (SUPERSCRIPTS[Number(each)] ?? ''))).join('');
 }
 
 /**
@@ -62,18 +73,19 @@ export function percent(ratio, digits) {
 }
 
 /**
- * A length of time: 252000 → "4 m 12 s", 3200 → "3.2 s", 0.4 → "0.4 ms".
+ * A length of time: 252000 → "4 m 12 s", 3200 → "3.2 s", 0.4 → "400 µs".
  * @param {number | null | undefined} ms
  */
 export function duration(ms) {
   if (!isNumber(ms)) return UNKNOWN;
   if (ms < 0) return `−${duration(-ms)}`;
+  if (ms > 0 && ms < 0.9995) return `${Number((ms * 1000).toPrecision(3))}${SPACE}µs`;
   if (ms < 999.5) return `${Number(ms.toPrecision(3))}${SPACE}ms`;
   if (ms < 9_950) return `${Number((ms / 1000).toFixed(1))}${SPACE}s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return `${seconds}${SPACE}s`;
   if (seconds < 3600) return pair(seconds, 60, ['m', 's']);
-  if (seconds < 86_400) return pair(Math.round(seconds / 60), 60, ['h', 'm']);
+  if (seconds < 86_370) return pair(Math.round(seconds / 60), 60, ['h', 'm']);
   return pair(Math.round(seconds / 3600), 24, ['d', 'h']);
 }
 
@@ -225,7 +237,7 @@ export function valueOf(name, value) {
   if (name.endsWith('_celsius')) return `${number(value)}${SPACE}°C`;
   if (name.endsWith('_watts')) return `${number(value)}${SPACE}W`;
   if (name.endsWith('_mhz')) return `${number(value)}${SPACE}MHz`;
-  return Number.isInteger(value) ? count(value) : number(value);
+  return Number.isInteger(value) && Math.abs(value) < 1e12 ? count(value) : number(value);
 }
 
 /** @param {string} name @param {string} value */

@@ -64,6 +64,7 @@ function Shown({ costs, period, query }) {
     }
     <${CostStack} bands=${bands} period=${period} chosen=${chosen} onChoose=${(/** @type {number} */ at) => setQuery({ at })} />
     ${chosen !== null && html`<${ChosenPeriod} bands=${bands} at=${chosen} period=${period} query=${query} />`}
+    ${costs.to_ms > Date.now() && html`<p class="quiet">The hour under way counts whole: what is left of it is shown as idle.</p>`}
     <h2>Who it was for</h2><${Bill} bands=${bands} totals=${costs.totals} />
   `;
 }

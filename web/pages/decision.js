@@ -56,7 +56,7 @@ function Actions({ decision }) {
     { name: 'Approve', path: of('approve'), disabled: !decision.can_approve, primary: true, done: 'Approved.' },
     { name: 'Reject', path: of('reject'), disabled: !decision.can_approve, done: 'Rejected.' },
     { name: 'Cancel', path: of('cancel'), disabled: !stoppable, done: 'Cancelled.' },
-  ]} />`;
+  ].filter(({ disabled }) => !disabled)} />`;
 }
 
 /** @param {{ run: any }} props */

@@ -51,7 +51,12 @@ function Sentence({ incident }) {
     started === null ? '' : `${over ? 'Lasted' : 'For'} ${duration((incident.resolved_at_ms ?? now_ms) - started)}`;
   const cause =
     incident.cause === null || incident.cause === 'unknown' ? 'cause not known' : `cause: ${words(incident.cause)}`;
-  const lost = incident.usd_lost === null ? 'cost not known, no price covers it' : `${usd(incident.usd_lost)} lost`;
+  const lost =
+    incident.usd_lost === null && incident.model !== undefined
+      ? ''
+      : incident.usd_lost === null
+        ? 'cost not known, no price covers it'
+        : `${usd(incident.usd_lost)} lost`;
   const rate = incident.usd_per_hour === null || over ? '' : `, ${usd(incident.usd_per_hour)}/h`;
   return html`${[lasted, cause, lost + rate].filter((part) => part !== '').join('; ')}.`;
 }

@@ -50,9 +50,15 @@ function Shown({ job, query }) {
 /** @param {any} job */
 function sentenceOf(job) {
   const open = job.incidents_open === 0 ? 'no open incident' : counted(job.incidents_open, 'open incident');
-  const lost =
-    job.gpu_seconds_lost === null ? 'time lost not known' : `${gpuTime(job.gpu_seconds_lost)} of GPU time lost`;
-  return `${open}; ${lost}${job.usd_lost === null ? '' : ` (${usd(job.usd_lost)})`}.`;
+  const lost = lostText(job);
+  return `${open}; ${lost}.`;
+}
+
+/** @param {any} job */
+function lostText({ gpu_seconds_lost, usd_lost }) {
+  if (gpu_seconds_lost === null) return 'time lost not known';
+  if (gpu_seconds_lost === 0) return 'no GPU time lost';
+  return `${gpuTime(gpu_seconds_lost)} of GPU time lost${usd_lost === null ? '' : ` (${usd(usd_lost)})`}`;
 }
 
 /** @param {{ job: any, query: Record<string, string> }} props */

@@ -96,9 +96,19 @@ function deploysOf(versions) {
     .map(({ deployed_at_ms, version }) => ({ at: deployed_at_ms, label: version, color: 'info' }));
 }
 
+/** A gap in the lines where the version changes. @param {ReadonlyArray<any>} items */
+function apart(items) {
+  return items.flatMap((item, index) => {
+    const before = items[index - 1];
+    const gap = { to_ms: item.from_ms, accuracy: null, low: null, high: null };
+    return before === undefined || before.version === item.version ? [item] : [gap, item];
+  });
+}
+
 /** @param {{ quality: any, versions: ReadonlyArray<any> }} props */
 function Quality({ quality, versions }) {
-  const { items, reference } = quality;
+  const { reference } = quality;
+  const items = useMemo(() => apart(quality.items), [quality]);
   const markings = useMemo(
     () => deploysOf(versions),
     [JSON.stringify(versions.map(({ version, deployed_at_ms }) => [version, deployed_at_ms]))],
@@ -151,6 +161,7 @@ function Drift({ drift, versions }) {
               label: 'e-value',
               color: 'accent',
               width: 2,
+              points: windows.length < 60,
               values: windows.map((/** @type {any} */ window) =>
                 window.e_value === null ? null : Math.max(window.e_value, 1e-3),
               ),

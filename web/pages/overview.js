@@ -93,6 +93,7 @@ function linesOf({ incidents, jobs, models, cost, delivery, retraining }) {
       is: 'running',
       badly: 'slowed',
       well: 'at full speed',
+      none: 'no job has sent steps lately',
     }),
     areaLine({
       name: 'Models',
@@ -103,6 +104,7 @@ function linesOf({ incidents, jobs, models, cost, delivery, retraining }) {
       is: 'serving',
       badly: 'drifting',
       well: 'as their reference',
+      none: 'no model has sent predictions',
     }),
     costLine(cost),
     {
@@ -120,10 +122,10 @@ function linesOf({ incidents, jobs, models, cost, delivery, retraining }) {
   ];
 }
 
-/** @param {{ name: string, href: string, all: number, bad: number, of: string, is: string, badly: string, well: string }} area @returns {Line} */
-function areaLine({ name, href, all, bad, of, is, badly, well }) {
+/** @param {{ name: string, href: string, all: number, bad: number, of: string, is: string, badly: string, well: string, none: string }} area @returns {Line} */
+function areaLine({ name, href, all, bad, of, is, badly, well, none }) {
   const figure = `${counted(all, of)} ${is}`;
-  if (all === 0) return { name, href, figure, tone: 'none', word: 'no data yet', rest: '' };
+  if (all === 0) return { name, href, figure, tone: 'none', word: none, rest: '' };
   return {
     name,
     href,

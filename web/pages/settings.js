@@ -47,7 +47,7 @@ const SINK_COLUMNS = [
 
 /** @param {any} sink */
 function lastAttempt({ last_attempts }) {
-  const last = last_attempts.at(-1);
+  const last = last_attempts.toSorted((/** @type {any} */ a, /** @type {any} */ b) => b.at_ms - a.at_ms)[0];
   if (last === undefined) return 'none yet';
   return html`<${Time} at_ms=${last.at_ms} /> ${last.http_status === null ? (last.reason ?? words(last.outcome)) : `HTTP ${last.http_status}`}`;
 }
@@ -65,7 +65,13 @@ const RULE_COLUMNS = [
   { name: 'id', title: 'Rule', cell: (rule) => html`<code>${rule.id}</code>`, sort: (rule) => rule.id },
   { name: 'fire', title: 'Fires', cell: (rule) => valueOf('', rule.fire) },
   { name: 'clear', title: 'Clears', cell: (rule) => valueOf('', rule.clear), wide: true },
-  { name: 'for', title: 'For at least', cell: (rule) => duration(rule.for_ms), number: true, wide: true },
+  {
+    name: 'for',
+    title: 'After',
+    cell: (rule) => (rule.for_ms === 0 ? 'at once' : duration(rule.for_ms)),
+    number: true,
+    wide: true,
+  },
   {
     name: 'severity',
     title: 'Severity',

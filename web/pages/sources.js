@@ -12,12 +12,13 @@ const LISTED_MAX = 6;
 
 /** @type {import('../parts/table.js').Column[]} */
 const COLUMNS = [
-  { name: 'source', title: 'Source', cell: (item) => item.source, sort: (item) => item.source, grow: true },
+  { name: 'source', title: 'Source', cell: (item) => item.source, sort: (item) => item.source },
   { name: 'kind', title: 'Kind', cell: (item) => item.kind, sort: (item) => item.kind, wide: true },
   { name: 'state', title: 'State', cell: (item) => html`<${Mark} word=${item.state} />`, sort: (item) => item.state },
   {
     name: 'detail',
     title: 'Why',
+    grow: true,
     cell: (item) => item.detail ?? (item.state === 'silent' ? 'nothing arrived lately' : '–'),
   },
   {

@@ -1,5 +1,5 @@
 import Plot from 'uplot';
-import { localTime } from '../format.js';
+import { localTime, power } from '../format.js';
 import { html, useEffect, useRef } from './dom.js';
 import { ink, watchTheme } from './theme-choice.js';
 
@@ -72,10 +72,13 @@ function optionsFor(
   return {
     width,
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 16, 0, 0],
     cursor: { y: false, points: { size: 5 } },
     legend: { live: true },
-    scales: { x: { time }, y: { distr: log ? 3 : 1, ...(range === undefined ? {} : { range: rangeOf(range) }) } },
+    scales: {
+      x: { time, ...(time ? { range: aroundPoint } : {}) },
+      y: { distr: log ? 3 : 1, ...(range === undefined ? {} : { range: rangeOf(range) }) },
+    },
     axes: [
       {
         ...axis,
@@ -89,7 +92,7 @@ function optionsFor(
         size: 64,
         ...(log ? { grid: { ...axis.grid, filter: powersOfTen }, ticks: { ...axis.ticks, filter: powersOfTen } } : {}),
         values: (/** @type {any} */ _plot, /** @type {any[]} */ values) =>
-          values.map((value) => (value === null ? '' : format(value))),
+          values.map((value) => (value === null ? '' : log ? power(value) : format(value))),
       },
     ],
     series: [
@@ -130,15 +133,23 @@ function timeText(seconds) {
   return seconds === null ? '–' : localTime(seconds * 1000, { now_ms: Date.now() });
 }
 
-/** Hours and minutes, and the day where it begins. @param {number[]} values seconds */
+/** The clock to the precision of the ticks, and the day where it begins. @param {number[]} values seconds */
 function timeTicks(values) {
+  const step = (values[1] ?? 0) - (values[0] ?? 0);
+  const digits = step > 0 && step < 60 ? 8 : 5;
   let day = '';
   return values.map((value) => {
     const [date = '', clock = ''] = localTime(value * 1000, { now_ms: 0 }).split('\u00a0');
     const isNew = date !== day;
     day = date;
-    return clock.slice(0, 5) + (isNew ? `\n${date}` : '');
+    if (step >= 86_400) return date;
+    return clock.slice(0, digits) + (isNew ? `\n${date}` : '');
   });
+}
+
+/** One moment alone still has a minute to each side. @param {any} _plot @param {number} least @param {number} most */
+function aroundPoint(_plot, least, most) {
+  return least === most ? [least - 60, most + 60] : [least, most];
 }
 
 /** @param {[number | null, number | null]} fixed */

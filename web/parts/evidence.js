@@ -2,19 +2,29 @@ import { number, valueOf, words } from '../format.js';
 import { html } from './dom.js';
 
 const SHOWN_MAX = 40;
+/** Objects inside objects that get a heading of their own; deeper ones are one line. */
+const DEPTH_MAX = 2;
 
 /**
  * What a finding is based on, whatever its shape: facts as terms, tables for lists of objects.
- * @param {{ evidence: unknown }} props
+ * @param {{ evidence: unknown, depth?: number }} props
  */
-export function Evidence({ evidence }) {
+export function Evidence({ evidence, depth = 0 }) {
   if (evidence === null || typeof evidence !== 'object') return html`<p>${valueOf('', evidence)}</p>`;
   const pairs = Object.entries(evidence).slice(0, SHOWN_MAX);
-  const plain = pairs.filter(([, value]) => !isTable(value));
+  const plain = pairs.filter(
+    ([, value]) => !isTable(value) && !(isRecord(value) && depth < DEPTH_MAX) && value !== null,
+  );
   return html`
     <dl class="facts">${plain.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd>${valueOf(name, value)}</dd></div>`)}</dl>
+    ${pairs.filter(([, value]) => isRecord(value) && depth < DEPTH_MAX).map(([name, value]) => html`<div key=${name}><h3>${words(name)}</h3><${Evidence} evidence=${value} depth=${depth + 1} /></div>`)}
     ${pairs.filter(([, value]) => isTable(value)).map(([name, value]) => html`<${Rows} key=${name} name=${name} rows=${value} />`)}
   `;
+}
+
+/** @param {unknown} value */
+function isRecord(value) {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
 /** @param {unknown} value */

@@ -13,8 +13,9 @@ export function Gates({ gates }) {
       (gate) => html`<li key=${gate.gate}>
         <h3>${words(gate.gate)}</h3>
         <${Mark} word=${gate.result} />
-        <div class="result">${valueOf(gate.gate, gate.observed)} <span class="quiet">against ${valueOf(gate.gate, gate.threshold)}</span></div>
-        ${gate.note !== null && html`<div class="quiet">${gate.note}</div>`}
+        <div class="result">${valueOf(gate.gate, gate.observed)}</div>
+        <div class="result quiet">needs ${valueOf(gate.gate, gate.threshold)}</div>
+        ${gate.note !== null && html`<div class="result quiet">${gate.note}</div>`}
       </li>`,
     )}
   </ol>`;

@@ -34,7 +34,8 @@ export function useWidth() {
  */
 export function Timeline({ at_ms, events, costs }) {
   const { ref, width } = useWidth();
-  const from_ms = at_ms - DAY_MS;
+  const to_ms = Math.ceil(at_ms / HOUR_MS) * HOUR_MS;
+  const from_ms = to_ms - DAY_MS;
   const inner = Math.max(1, width - LABEL_WIDTH - 8);
   const x = (/** @type {number} */ time) => LABEL_WIDTH + (inner * (time - from_ms)) / DAY_MS;
   const lanes = LANES.length * LANE_HEIGHT;
@@ -44,8 +45,8 @@ export function Timeline({ at_ms, events, costs }) {
       width > 0 &&
       html`<svg class="timeline" width=${width} height=${height} role="group" aria-label="The last 24 hours">
       ${LANES.map((lane, index) => html`<${Lane} key=${lane.kind} lane=${lane} y=${index * LANE_HEIGHT + LANE_HEIGHT / 2} x=${x} width=${width} from_ms=${from_ms} events=${events} now_ms=${at_ms} />`)}
-      <${CostBars} costs=${costs} x=${x} top=${lanes} from_ms=${from_ms} at_ms=${at_ms} width=${width} />
-      ${ticks(from_ms, at_ms, width < 600 ? 6 : 3).map(
+      <${CostBars} costs=${costs} x=${x} top=${lanes} from_ms=${from_ms} at_ms=${to_ms} width=${width} />
+      ${ticks(from_ms, to_ms, width < 600 ? 6 : 3).map(
         (tick) =>
           html`<g key=${tick}><line class="lane" x1=${x(tick)} x2=${x(tick)} y1=${height - 18} y2=${height - 14} /><text x=${x(tick)} y=${height - 3} text-anchor="middle">${clock(tick)}</text></g>`,
       )}
