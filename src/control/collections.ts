@@ -44,6 +44,8 @@ export const INCIDENTS = collection('incidents', IncidentSchema, {
   key: 'text',
   job: 'text',
   model: 'text',
+  version: 'text',
+  cause: 'text',
   source: 'text',
   opened_at_ms: 'integer',
   updated_at_ms: 'integer',
@@ -160,6 +162,7 @@ export const RULE_MUTES = collection('rule_mutes', RuleMuteSchema, {});
 /** Retraining decisions with their gates and history (schema: core/retraining.ts). */
 export const RETRAIN_DECISIONS = collection('retrain_decisions', DecisionSchema, {
   model: 'text',
+  version: 'text',
   state: 'text',
   policy: 'text',
   episode_id: 'text',

@@ -9,57 +9,66 @@ import { HOUR_MS } from '../cost/record.ts';
 import type { CostQuery } from '../server/services.ts';
 import type { Costs } from '../server/shapes/operation.ts';
 import { storedRecords } from './stored-records.ts';
+import { TableNews } from './table-news.ts';
 
 /** Ledger records read for one answer: a month of 1,000 claims an hour. Beyond it the answer would not be whole: refused. */
 const RECORDS_MAX = 750_000;
-/** A ledger is computed at most this often; a dashboard that asks every second gets the same one. */
-const FRESH_MS = 2_000;
+/** Ledgers held until cost records come: those of the dashboard, of the scrape and of a few people. */
+const LEDGERS_MAX = 8;
 
 /** Costs of the records in the store, computed by the same ledger as `leeway cost`. */
 export class CostBook {
   readonly #store: Store;
   readonly #extra: readonly unknown[];
-  #held: { readonly key: string; readonly at_ms: number; readonly ledger: Promise<Ledger> } | null = null;
+  readonly #news: TableNews;
+  #ledgers = new Map<string, Promise<Ledger>>();
 
   /** `extra`: records of the configured assets_file and prices_file, in force beside the stored ones. */
   constructor(store: Store, extra: readonly unknown[]) {
     this.#store = store;
     this.#extra = extra;
+    this.#news = new TableNews(store);
   }
 
-  /** The ledger of whole UTC hours that cover [from, to); everything by default. */
-  async ledger(interval: { from?: number; to?: number }, now_ms: number): Promise<Ledger> {
-    const from = interval.from === undefined ? undefined : Math.floor(interval.from / HOUR_MS) * HOUR_MS;
-    const to = interval.to === undefined ? undefined : Math.ceil(interval.to / HOUR_MS) * HOUR_MS;
-    const key = `${from}/${to}`;
-    if (this.#held?.key === key && now_ms - this.#held.at_ms < FRESH_MS) return this.#held.ledger;
-    const ledger = this.#compute(from, to);
-    this.#held = { key, at_ms: now_ms, ledger };
+  /** The ledger of whole UTC hours that cover [from, to); everything by default. Computed when cost records came. */
+  async ledger(interval: { from?: number; to?: number }): Promise<Ledger> {
+    const from_ms = interval.from === undefined ? undefined : Math.floor(interval.from / HOUR_MS) * HOUR_MS;
+    const to_ms = interval.to === undefined ? undefined : Math.ceil(interval.to / HOUR_MS) * HOUR_MS;
+    const signal = new AbortController().signal;
+    const news = await this.#news.look(signal);
+    if (LEDGER_TYPES.some((type) => news.tables.has(type))) this.#ledgers = new Map();
+    const ledgers = this.#ledgers;
+    const key = `${from_ms}/${to_ms}`;
+    const held = ledgers.get(key);
+    if (held !== undefined) return held;
+    const options = { ...(from_ms === undefined ? {} : { from_ms }), ...(to_ms === undefined ? {} : { to_ms }) };
+    const ledger = this.#records(signal).then((values) => costLedger(intakeOf(values), options));
+    if (ledgers.size >= LEDGERS_MAX) ledgers.clear();
+    ledgers.set(key, ledger);
+    ledger.catch(() => ledgers.delete(key)); // the caller has the failure; the next one tries again
+    news.read();
     return ledger;
   }
 
-  async #compute(from: number | undefined, to: number | undefined): Promise<Ledger> {
+  /** The records themselves are not held: a month of them would be most of the process. */
+  async #records(signal: AbortSignal): Promise<unknown[]> {
     const values: unknown[] = [...this.#extra];
     for (const type of LEDGER_TYPES) {
-      const rows = await storedRecords(
-        this.#store,
-        { type, where: '1', parameters: {}, order: 'at', limit: RECORDS_MAX + 1 - values.length },
-        new AbortController().signal,
-      );
-      for (const { record } of rows) values.push(record);
+      const limit = RECORDS_MAX + 1 - values.length;
+      const query = { type, where: '1', parameters: {}, order: 'precedence DESC', limit };
+      for (const { record } of await storedRecords(this.#store, query, signal)) values.push(record);
       if (values.length > RECORDS_MAX)
         throw new LeewayError(
           'LW-OVERLOADED',
           `more than ${RECORDS_MAX} cost records are stored; use "leeway cost" on an export of them`,
         );
     }
-    const options = { ...(from === undefined ? {} : { from_ms: from }), ...(to === undefined ? {} : { to_ms: to }) };
-    return costLedger(intakeOf(values), options);
+    return values;
   }
 
   /** `GET /api/v1/costs`: the totals and one row a period, tenant and category. Amounts in nano-USD. */
-  async costs(query: CostQuery, now_ms: number): Promise<Costs> {
-    const ledger = await this.ledger(query, now_ms);
+  async costs(query: CostQuery): Promise<Costs> {
+    const ledger = await this.ledger(query);
     const allocations = groupAllocations(ledger, {
       group_by: query.group_by,
       ...(query.period === undefined ? {} : { period: query.period }),
@@ -97,11 +106,8 @@ export class CostBook {
   }
 
   /** `GET /api/v1/costs/explain`: the segments behind one amount. Throws LW-NOT-FOUND where the ledger has none. */
-  async explain(
-    of: { asset: string; hour?: number; tenant?: string },
-    now_ms: number,
-  ): Promise<Record<string, unknown>> {
-    const ledger = await this.ledger({}, now_ms);
+  async explain(of: { asset: string; hour?: number; tenant?: string }): Promise<Record<string, unknown>> {
+    const ledger = await this.ledger({});
     const hour =
       of.hour ?? Math.max(...ledger.rows.filter((row) => row.asset === of.asset).map((row) => row.hour * HOUR_MS), 0);
     const explained = explainAmount(ledger, { asset: of.asset, hour_ms: hour, tenant: of.tenant ?? 'idle' });

@@ -54,7 +54,7 @@ export async function deliveryAccount(
     item.emitted += lost;
     item.declared_loss = { ...item.declared_loss, ...reasons };
   }
-  return [...items.values()].sort((a, b) => (a.source < b.source ? -1 : 1));
+  return [...items].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
 }
 
 function itemOf(items: Map<string, DeliveryItem>, source: string, epoch: number): DeliveryItem {

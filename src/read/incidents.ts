@@ -48,8 +48,7 @@ export function incidentItem(incident: Incident): IncidentItem {
 
 /** Incidents that were opened, newest first; what is still pending is nobody's business yet. */
 export function listIncidents(control: Control, filter: IncidentFilter, paging: Paging): Promise<Page<IncidentItem>> {
-  const { version: _version, cause: _cause, ...indexed } = filter;
-  const where = conditions({ ...indexed }, 'opened_at_ms');
+  const where = conditions({ ...filter }, 'opened_at_ms');
   const opened = { field: 'opened_at_ms', is: '>', value: 0 } as const;
   const of = { collection: INCIDENTS, field: 'opened_at_ms', where: [opened, ...where] };
   return newestPage(control, of, paging, ({ body }) => incidentItem(body));

@@ -1,4 +1,5 @@
 import { INCIDENTS } from '../control/collections.ts';
+import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Incident } from '../core/incident.ts';
 import { formatUsd, parseUsd } from '../core/money.ts';
@@ -7,6 +8,7 @@ import type { JobFilter, Page, Paging, StepFilter } from '../server/services.ts'
 import type { JobDetail, JobItem, StepItem } from '../server/shapes/telemetry.ts';
 import { pageOf } from './page.ts';
 import { storedRecords } from './stored-records.ts';
+import { TableNews } from './table-news.ts';
 
 /** A job without news for this long has ended: longer than any checkpoint of a healthy job reports nothing. */
 const ENDED_AFTER_MS = 120_000;
@@ -42,17 +44,67 @@ FROM (SELECT job, toFloat64(max(ifNull(attempt, 0))) AS attempt, toFloat64(uniqE
     toFloat64(uniqExact(step)) AS steps
   FROM leeway.step FINAL WHERE ({job:String} = '' OR job = {job:String}) GROUP BY job) AS s
 LEFT JOIN (SELECT job, argMax(world_size, at_ms) AS world_size, argMax(team, at_ms) AS team, argMax(model, at_ms) AS model
-  FROM leeway.job FINAL GROUP BY job) AS j ON j.job = s.job
-LEFT JOIN (SELECT job, uniqExactIf(rank, state = 'exited') AS exited FROM leeway.heartbeat FINAL GROUP BY job) AS h ON h.job = s.job
-ORDER BY s.last_ms DESC LIMIT ${JOBS_MAX}`;
+  FROM leeway.job FINAL WHERE ({job:String} = '' OR job = {job:String}) GROUP BY job) AS j ON j.job = s.job
+LEFT JOIN (SELECT job, countIf(state = 'exited') AS exited FROM (
+    SELECT job, rank, argMax(state, at_ms) AS state FROM leeway.heartbeat
+    WHERE ({job:String} = '' OR job = {job:String}) GROUP BY job, rank) GROUP BY job) AS h ON h.job = s.job
+ORDER BY s.first_ms DESC, s.job LIMIT ${JOBS_MAX}`;
 
-/** Jobs that reported steps, newest activity first. */
+/** Reading all jobs takes at most this share of the time: it aggregates every step that is stored. */
+const READING_SHARE = 20;
+
+/** The rows of all jobs, read again when there are new ones and the last reading is long enough ago. */
+export class JobRows {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #news: TableNews;
+  #held: readonly JobRow[] = [];
+  #due_ms = Number.NEGATIVE_INFINITY;
+  #reading: Promise<readonly JobRow[]> | null = null;
+
+  constructor(store: Store, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#news = new TableNews(store);
+  }
+
+  /** Callers that come while a reading runs share it. */
+  all(): Promise<readonly JobRow[]> {
+    this.#reading ??= this.#all().finally(() => {
+      this.#reading = null;
+    });
+    return this.#reading;
+  }
+
+  async #all(): Promise<readonly JobRow[]> {
+    const started_ms = this.#clock.elapsed_ms();
+    if (started_ms < this.#due_ms) return this.#held;
+    const signal = new AbortController().signal;
+    const news = await this.#news.look(signal);
+    if (!['step', 'job', 'heartbeat'].some((table) => news.tables.has(table))) return this.#held;
+    this.#held = await readRows(this.#store, '');
+    news.read();
+    const now_ms = this.#clock.elapsed_ms();
+    this.#due_ms = now_ms + Math.min(60_000, READING_SHARE * (now_ms - started_ms));
+    return this.#held;
+  }
+}
+
+function readRows(store: Store, job: string): Promise<JobRow[]> {
+  return store.query<JobRow>(JOBS_SQL, { job }, new AbortController().signal);
+}
+
+/** What lists of jobs are made of. */
+export type JobDoors = { readonly rows: JobRows; readonly control: Control };
+
+/** Jobs that reported steps, the latest start first: an order that pages can rely on. */
 export async function listJobs(
-  doors: { readonly store: Store; readonly control: Control },
+  doors: JobDoors,
   query: { readonly filter: JobFilter; readonly paging: Paging; readonly now_ms: number },
 ): Promise<Page<JobItem>> {
   const { filter, paging, now_ms } = query;
-  const items = (await readJobs(doors, filter.job ?? '', now_ms)).filter(
+  const rows = (await doors.rows.all()).filter((row) => filter.job === undefined || row.job === filter.job);
+  const items = (await jobItems(doors.control, rows, filter.job, now_ms)).filter(
     (item) =>
       (filter.state === undefined || item.state === filter.state) &&
       (filter.team === undefined || item.team === filter.team) &&
@@ -69,7 +121,7 @@ export async function jobDetail(
   job: string,
   now_ms: number,
 ): Promise<JobDetail> {
-  const [item] = await readJobs(doors, job, now_ms);
+  const [item] = await jobItems(doors.control, await readRows(doors.store, job), job, now_ms);
   if (item === undefined) throw new LeewayError('LW-NOT-FOUND', `no job ${job} has reported a step`);
   return { ...item, ranks: await readRanks(doors.store, job, item.last_step ?? 0) };
 }
@@ -81,21 +133,25 @@ export async function listSteps(
   filter: StepFilter,
   paging: Paging,
 ): Promise<Page<StepItem>> {
-  const from = { step: 0, rank: -1 };
-  if (paging.after !== null) [from.step = 0, from.rank = -1] = String(paging.after.value).split('/').map(Number);
+  const [step = 0, rank = -1, at_ms = 0] =
+    paging.after === null ? [] : String(paging.after.value).split('/').map(Number);
   const rows = await storedRecords(
     store,
     {
       type: 'step',
-      where: `job = {job:String} AND step >= {from:UInt64} AND step < {to:UInt64} AND (step, rank) > ({step:Int64}, {rank:Int64})
-        AND (empty({ranks:Array(String)}) OR has({ranks:Array(String)}, toString(rank)))`,
+      where: `job = {job:String} AND step >= {from:UInt64} AND step < {to:UInt64}
+        AND (step, rank, at_ms) > ({step:Int64}, {rank:Int64}, {at:Float64})
+        AND (empty({ranks:Array(String)}) OR has({ranks:Array(String)}, toString(rank)))
+        AND ({attempt:Int64} < 0 OR ifNull(attempt, 0) = {attempt:Int64})`,
       parameters: {
         job,
         from: filter.from_step ?? 0,
         to: filter.to_step ?? Number.MAX_SAFE_INTEGER,
-        step: from.step,
-        rank: from.rank,
+        step,
+        rank,
+        at: at_ms,
         ranks: filter.ranks.map(String),
+        attempt: filter.attempt ?? -1,
       },
       order: 'step, rank, at_ms',
       limit: paging.limit + 1,
@@ -104,26 +160,31 @@ export async function listSteps(
   );
   const shown = rows.slice(0, paging.limit).map(({ record }) => record);
   const last = rows.length > paging.limit ? shown.at(-1) : undefined;
-  const place = last === undefined ? null : `${last.step}/${last.rank}`;
+  const place = last === undefined ? null : `${last.step}/${last.rank}/${last.at_ms}`;
   return { items: shown, next: place === null ? null : { value: place, id: place } };
 }
 
-async function readJobs(doors: { store: Store; control: Control }, job: string, now_ms: number): Promise<JobItem[]> {
-  const rows = await doors.store.query<JobRow>(JOBS_SQL, { job }, new AbortController().signal);
-  const incidents = await doors.control.transaction((tx) =>
+async function jobItems(
+  control: Control,
+  rows: readonly JobRow[],
+  job: string | undefined,
+  now_ms: number,
+): Promise<JobItem[]> {
+  const incidents = await control.transaction((tx) =>
     tx.list(INCIDENTS, {
       where: [
         { field: 'opened_at_ms', is: '>', value: 0 },
-        ...(job === '' ? [] : [{ field: 'job', is: '=', value: job } as const]),
+        ...(job === undefined ? [] : [{ field: 'job', is: '=', value: job } as const]),
       ],
       order: { field: 'opened_at_ms', descending: true },
       limit: 5_000,
     }),
   );
-  return rows.map((row) => {
-    const mine = incidents.map(({ body }) => body).filter((incident) => incident.job === row.job);
-    return jobItem(row, mine, now_ms);
-  });
+  const byJob = Map.groupBy(
+    incidents.map(({ body }) => body),
+    (incident) => incident.job,
+  );
+  return rows.map((row) => jobItem(row, byJob.get(row.job) ?? [], now_ms));
 }
 
 function jobItem(row: JobRow, incidents: readonly Incident[], now_ms: number): JobItem {

@@ -125,7 +125,7 @@ type CostToday = { readonly summary: Overview['cost']; readonly series: Overview
 async function costToday({ costs, now_ms }: OverviewParts): Promise<CostToday> {
   const today_ms = Math.floor(now_ms / DAY_MS) * DAY_MS;
   const hour_ms = Math.floor(now_ms / HOUR_MS) * HOUR_MS;
-  const ledger = await costs.ledger({ from: hour_ms - DAY_MS + HOUR_MS, to: hour_ms + HOUR_MS }, now_ms);
+  const ledger = await costs.ledger({ from: hour_ms - DAY_MS + HOUR_MS, to: hour_ms + HOUR_MS });
   const hours = new Map<number, bigint>();
   for (const { from_ms, nano_usd } of groupAllocations(ledger, { period: 'hour', group_by: [] }))
     hours.set(from_ms ?? 0, (hours.get(from_ms ?? 0) ?? 0n) + nano_usd);

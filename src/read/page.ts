@@ -43,11 +43,18 @@ export function conditions(
   });
 }
 
-/** One page of a list that is already whole and ordered; the position is the item's key. */
+/** One page of a list that is already whole and ordered; the position is the item's key. Where that item is gone, the list goes on at the next greater key. */
 export function pageOf<Item>(items: readonly Item[], paging: Paging, keyOf: (item: Item) => string): Page<Item> {
   const after = paging.after;
-  const from = after === null ? 0 : items.findIndex((item) => keyOf(item) === after.id) + 1;
+  const from = after === null ? 0 : placeAfter(items, after.id, keyOf);
   const shown = items.slice(from, from + paging.limit);
   const last = from + paging.limit < items.length ? shown.at(-1) : undefined;
   return { items: shown, next: last === undefined ? null : { value: keyOf(last), id: keyOf(last) } };
+}
+
+function placeAfter<Item>(items: readonly Item[], key: string, keyOf: (item: Item) => string): number {
+  const place = items.findIndex((item) => keyOf(item) === key);
+  if (place >= 0) return place + 1;
+  const next = items.findIndex((item) => keyOf(item) > key);
+  return next < 0 ? items.length : next;
 }

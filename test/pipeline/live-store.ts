@@ -29,7 +29,7 @@ export async function openLiveStore(): Promise<LiveStore> {
   const bus = resources.use(await openSpool(spool));
   const control = resources.use(await openSqliteControl({ data_dir, clock: systemClock }));
   const stop = new AbortController();
-  let settled: () => void = () => undefined;
+  let waiting: (() => void)[] = [];
   let stored = 0;
   const loop = ingest(
     {
@@ -38,7 +38,9 @@ export async function openLiveStore(): Promise<LiveStore> {
       clock: systemClock,
       onEvent: ({ rows }) => {
         stored += rows;
-        settled();
+        const woken = waiting;
+        waiting = [];
+        for (const wake of woken) wake();
       },
     },
     stop.signal,
@@ -59,7 +61,7 @@ export async function openLiveStore(): Promise<LiveStore> {
       due += records.length;
       const until = due;
       await bus.publish({ source, epoch: 1, sequence, records }, signal);
-      while (stored < until) await new Promise<void>((resolve) => (settled = resolve));
+      while (stored < until) await new Promise<void>((resolve) => waiting.push(resolve));
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
