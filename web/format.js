@@ -68,8 +68,8 @@ export function percent(ratio, digits) {
   const size = Math.abs(value);
   if (size < 100 && size >= 99) return `${(Math.sign(value) * Math.floor(size * 100)) / 100}${SPACE}%`;
   if (size === 0) return `0${SPACE}%`;
-  if (size < 0.1) return `${value < 0 ? '> −' : '< '}0.1${SPACE}%`;
-  return `${size < 10 ? Number(value.toFixed(1)) : value.toFixed(0)}${SPACE}%`;
+  if (size < 0.001) return `${value < 0 ? '> −' : '< '}0.001${SPACE}%`;
+  return `${size < 10 ? Number(value.toPrecision(2)) : value.toFixed(0)}${SPACE}%`;
 }
 
 /**
@@ -231,8 +231,10 @@ export function valueOf(name, value) {
       .join(' · ');
   if (typeof value === 'string') return /usd/.test(name) && /^-?[0-9.]+$/.test(value) ? knownUsd(name, value) : value;
   if (typeof value !== 'number') return UNKNOWN;
-  if (/_ratio$|^accuracy$|^(low|high)$|_accuracy$/.test(name)) return percent(value, Math.abs(value) < 1 ? 1 : 0);
-  if (/(^|_)ms(_|$)/.test(name)) return /(^|_)at_ms$/.test(name) ? utcTime(value) : duration(value);
+  if (/_ratio$|^accuracy$|^(low|high)$|_accuracy$/.test(name))
+    return percent(value, Math.abs(value) < 1 && Math.abs(value) >= 0.001 ? 1 : undefined);
+  if (/(^|_)(at|from|to|start)_ms$/.test(name)) return utcTime(value);
+  if (/(^|_)ms(_|$)/.test(name)) return duration(value);
   if (/(^|_)seconds$/.test(name)) return gpuTime(value);
   if (name.endsWith('_celsius')) return `${number(value)}${SPACE}°C`;
   if (name.endsWith('_watts')) return `${number(value)}${SPACE}W`;

@@ -48,8 +48,9 @@ describe('numbers', () => {
     [0.18, '18 %'],
     [0.042, '4.2 %'],
     [0, '0 %'],
-    [0.0004, '< 0.1 %'],
-    [-0.0004, '> −0.1 %'],
+    [0.0004, '0.04 %'],
+    [0.000_001, '< 0.001 %'],
+    [-0.000_001, '> −0.001 %'],
     [1, '100 %'],
     [1.22, '122 %'],
   ])('the ratio %d reads %s', (ratio, text) => expect(plain(format.percent(ratio))).toBe(text));
@@ -145,6 +146,8 @@ describe('words', () => {
   test.each<[string, unknown, string]>([
     ['wait_ms', 3200, '3.2 s'],
     ['cost_ratio', 0.182, '18.2 %'],
+    ['threshold_ratio', 0.0001, '0.01 %'],
+    ['from_ms', 0, '1970-01-01 00:00:00.000 UTC'],
     ['accuracy', 0.711, '71.1 %'],
     ['usd_lost', '42.1', '$42.10'],
     ['nano_usd', '3960000000', '$3.96'],

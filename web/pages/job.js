@@ -148,7 +148,7 @@ function CauseBars({ incidents }) {
 
 /** @type {import('../parts/table.js').Column[]} */
 const RANK_COLUMNS = [
-  { name: 'rank', title: 'Rank', cell: (rank) => count(rank.rank), sort: (rank) => rank.rank, number: true },
+  { name: 'rank', title: 'Rank', cell: (rank) => count(rank.rank), sort: (rank) => rank.rank },
   { name: 'node', title: 'Node', cell: (rank) => rank.node ?? '–', sort: (rank) => rank.node },
   { name: 'gpu', title: 'GPU', cell: (rank) => String(rank.gpu ?? '–') },
   {

@@ -1,4 +1,4 @@
-import { count, counted, duration, number, percent, valueOf, words } from '../format.js';
+import { count, counted, duration, number, percent, power, valueOf, words } from '../format.js';
 import { setQuery } from '../parts/address.js';
 import { Chart } from '../parts/chart.js';
 import { html, useMemo } from '../parts/dom.js';
@@ -136,6 +136,20 @@ function Quality({ quality, versions }) {
     bands=${[{ upper: 1, lower: 2, color: 'accent' }]} />`;
 }
 
+/** More evidence than this is drawn as this much: it would press everything else flat. */
+const EXPONENT_MAX = 12;
+
+/** @param {number | null} value */
+function exponentOf(value) {
+  return value === null ? null : Math.max(-2, Math.min(EXPONENT_MAX, Math.log10(value)));
+}
+
+/** @param {number} exponent */
+function evidenceText(exponent) {
+  if (exponent >= EXPONENT_MAX) return `≥ ${power(10 ** EXPONENT_MAX)}`;
+  return Number.isInteger(exponent) ? power(10 ** exponent) : number(10 ** exponent);
+}
+
 /** @param {{ drift: any, versions: ReadonlyArray<any> }} props */
 function Drift({ drift, versions }) {
   const { windows, features, alpha, reference } = drift;
@@ -153,24 +167,21 @@ function Drift({ drift, versions }) {
     ${
       windows.length === 0
         ? html`<div class="empty"><p>No window was assessed. The first ${reference === null ? 'predictions of a version become its reference' : 'full window after the reference is'}; it takes some hundred rows.</p></div>`
-        : html`<${Chart} time log
-          summary=${`Evidence that a change persists (e-value; 1 = none), ${counted(windows.length, 'window')}. Shaded windows raised the alarm: their least p-value lies below α = ${number(alpha)}, one false alarm in ${alpha === null ? '–' : counted(Math.round(1 / alpha), 'window')} expected.`}
-          x=${windows.map((/** @type {any} */ window) => window.to_ms)} format=${number} markings=${markings}
+        : html`<${Chart} time           summary=${`Evidence that a change persists (e-value; 1 = none), ${counted(windows.length, 'window')}. Shaded windows raised the alarm: their least p-value lies below α = ${number(alpha)}, one false alarm in ${alpha === null ? '–' : counted(Math.round(1 / alpha), 'window')} expected.`}
+          x=${windows.map((/** @type {any} */ window) => window.to_ms)} format=${evidenceText} markings=${markings}
           lines=${[
             {
               label: 'e-value',
               color: 'accent',
               width: 2,
               points: windows.length < 60,
-              values: windows.map((/** @type {any} */ window) =>
-                window.e_value === null ? null : Math.max(window.e_value, 1e-3),
-              ),
+              values: windows.map((/** @type {any} */ window) => exponentOf(window.e_value)),
             },
             {
               label: 'alarm line, 1/α',
               color: 'page',
               dash: [6, 4],
-              values: windows.map(() => (alpha === null ? null : 1 / alpha)),
+              values: windows.map(() => exponentOf(alpha === null ? null : 1 / alpha)),
             },
           ]} />`
     }

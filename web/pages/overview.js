@@ -103,7 +103,7 @@ function linesOf({ incidents, jobs, models, cost, delivery, retraining }) {
       of: 'model',
       is: 'serving',
       badly: 'drifting',
-      well: 'as their reference',
+      well: 'no drift',
       none: 'no model has sent predictions',
     }),
     costLine(cost),

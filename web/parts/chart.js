@@ -1,5 +1,5 @@
 import Plot from 'uplot';
-import { localTime, power } from '../format.js';
+import { localTime } from '../format.js';
 import { html, useEffect, useRef } from './dom.js';
 import { ink, watchTheme } from './theme-choice.js';
 
@@ -13,7 +13,7 @@ const HEIGHT = 200;
 
 /**
  * Lines over time or steps. What it shows is also said in `summary`, for those who do not see it.
- * @param {{ summary: string, x: ReadonlyArray<number>, lines: Line[], bands?: Band[], markings?: Marking[], time?: boolean, log?: boolean, format: (value: number) => string, formatX?: (value: number) => string, height?: number, range?: [number | null, number | null] }} props `x` in ms where `time`
+ * @param {{ summary: string, x: ReadonlyArray<number>, lines: Line[], bands?: Band[], markings?: Marking[], time?: boolean, format: (value: number) => string, formatX?: (value: number) => string, height?: number }} props `x` in ms where `time`
  */
 export function Chart(props) {
   const ref = useRef(/** @type {HTMLElement | null} */ (null));
@@ -22,7 +22,6 @@ export function Chart(props) {
     props.lines.map((line) => [line.label, line.color]),
     props.markings,
     props.bands,
-    props.log,
     props.height,
   ]);
   useEffect(() => {
@@ -59,10 +58,7 @@ function dataOf({ x, lines, time }) {
 }
 
 /** @param {any} props @param {number} width */
-function optionsFor(
-  { lines, bands = [], markings = [], time = false, log = false, format, formatX, height = HEIGHT, range },
-  width,
-) {
+function optionsFor({ lines, bands = [], markings = [], time = false, format, formatX, height = HEIGHT }, width) {
   const axis = {
     stroke: ink('quiet'),
     grid: { stroke: ink('line'), width: 1 },
@@ -77,7 +73,6 @@ function optionsFor(
     legend: { live: true },
     scales: {
       x: { time, ...(time ? { range: aroundPoint } : {}) },
-      y: { distr: log ? 3 : 1, ...(range === undefined ? {} : { range: rangeOf(range) }) },
     },
     axes: [
       {
@@ -90,9 +85,8 @@ function optionsFor(
       {
         ...axis,
         size: 64,
-        ...(log ? { grid: { ...axis.grid, filter: powersOfTen }, ticks: { ...axis.ticks, filter: powersOfTen } } : {}),
         values: (/** @type {any} */ _plot, /** @type {any[]} */ values) =>
-          values.map((value) => (value === null ? '' : log ? power(value) : format(value))),
+          values.map((value) => (value === null ? '' : format(value))),
       },
     ],
     series: [
@@ -123,11 +117,6 @@ function optionsFor(
   };
 }
 
-/** @param {any} _plot @param {number[]} values */
-function powersOfTen(_plot, values) {
-  return values.map((value) => (Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6) ? value : null));
-}
-
 /** @param {number | null} seconds */
 function timeText(seconds) {
   return seconds === null ? '–' : localTime(seconds * 1000, { now_ms: Date.now() });
@@ -150,14 +139,6 @@ function timeTicks(values) {
 /** One moment alone still has a minute to each side. @param {any} _plot @param {number} least @param {number} most */
 function aroundPoint(_plot, least, most) {
   return least === most ? [least - 60, most + 60] : [least, most];
-}
-
-/** @param {[number | null, number | null]} fixed */
-function rangeOf([low, high]) {
-  return (/** @type {any} */ _plot, /** @type {number} */ least, /** @type {number} */ most) => {
-    const margin = (most - least || Math.abs(most) || 1) * 0.08;
-    return [low ?? least - margin, high ?? most + margin];
-  };
 }
 
 /** @param {string} color */

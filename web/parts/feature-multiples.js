@@ -28,7 +28,7 @@ function Feature({ feature }) {
     <h3>${name}</h3>
     <div><${Mark} word=${drifted ? 'drift' : 'stable'} text=${drifted ? 'drifts' : 'stable'} /> <span class="quiet">${statistic} ${number(value)}, p ${number(p_value)}${contribution === null ? '' : `, ${percent(contribution)} of the drift`}</span></div>
     <svg class="histogram" viewBox=${`0 0 ${bins} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${label}>
-      ${reference_ratios.map((/** @type {number} */ ratio, /** @type {number} */ bin) => html`<rect key=${bin} class="reference" x=${bin + 0.05} width="0.9" y=${y(ratio)} height=${HEIGHT - y(ratio)} />`)}
+      ${reference_ratios.map((/** @type {number} */ ratio, /** @type {number} */ bin) => html`<rect key=${bin} class="reference" x=${bin} width="1" y=${y(ratio)} height=${HEIGHT - y(ratio)} />`)}
       <path class="current" d=${stairs(current_ratios, y)} />
     </svg>
     <div class="edges"><span>${edgeText(edges[0])}</span><span>${edges.length > 1 ? edgeText(edges.at(-1)) : ''}</span></div>

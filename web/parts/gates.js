@@ -14,7 +14,7 @@ export function Gates({ gates }) {
         <h3>${words(gate.gate)}</h3>
         <${Mark} word=${gate.result} />
         <div class="result">${valueOf(gate.gate, gate.observed)}</div>
-        <div class="result quiet">needs ${valueOf(gate.gate, gate.threshold)}</div>
+        <div class="result quiet">asked for: ${valueOf(gate.gate, gate.threshold)}</div>
         ${gate.note !== null && html`<div class="result quiet">${gate.note}</div>`}
       </li>`,
     )}
