@@ -207,7 +207,7 @@ test.skipIf(!isThere).each([
   const cells = (csv[1] ?? '').split(', ').map((cell) => cell.trim());
   const printed = new Map(titles.map((title, index) => [title, cells[index] ?? '']));
   const bare = Object.fromEntries(
-    [...printed].map(([title, cell]) => [title, /^\[/.test(cell) ? cell : cell.replace(/ (%|MiB|MHz|W)$/, '')]),
+    [...printed].map(([title, cell]) => [title, cell.startsWith('[') ? cell : cell.replace(/ (%|MiB|MHz|W)$/, '')]),
   );
   await using place = await machine({ script: [[gpuRow(0, bare)]] });
   await using opened = await openAt(collector, place);

@@ -1,0 +1,267 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { parseRecord } from '../../src/core/parse-record.ts';
+import { writeStandIn } from '../collectors/nvidia-stand-in.ts';
+import { stepRecord } from '../contract/records.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+
+type Received = {
+  readonly headers: IncomingHttpHeaders;
+  readonly url: string;
+  readonly lines: readonly string[];
+  readonly status: number;
+};
+
+/** A gateway that keeps what it is sent and answers with the status that `judge` names. */
+class Gateway {
+  readonly received: Received[] = [];
+  readonly #server: Server;
+  #judge: (received: Omit<Received, 'status'>) => number;
+  #wake: () => void = () => undefined;
+
+  private constructor(judge: (received: Omit<Received, 'status'>) => number) {
+    this.#judge = judge;
+    this.#server = createServer((request, response) => {
+      let text = '';
+      request.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      request.on('end', () => {
+        const lines = text.trimEnd().split('\n');
+        const message = { headers: request.headers, url: request.url ?? '', lines };
+        const status = this.#judge(message);
+        if (status === 0) return; // never answers
+        this.received.push({ ...message, status });
+        response.writeHead(status, { 'content-type': 'application/json' });
+        response.end(JSON.stringify(status === 200 ? { accepted: lines.length, rejected: [] } : { detail: 'judged' }));
+        this.#wake();
+      });
+    });
+  }
+
+  static async open(
+    judge: (received: Omit<Received, 'status'>) => number = () => 200,
+  ): Promise<Gateway & AsyncDisposable> {
+    const gateway = new Gateway(judge);
+    gateway.#server.listen(0, '127.0.0.1');
+    await once(gateway.#server, 'listening');
+    return Object.assign(gateway, {
+      [Symbol.asyncDispose]: async () => {
+        gateway.#server.closeAllConnections();
+        await new Promise((resolve) => gateway.#server.close(resolve));
+      },
+    });
+  }
+
+  get url(): string {
+    const { port } = this.#server.address() as AddressInfo; // a TCP address, since it listens on a port
+    return `http://127.0.0.1:${port}`;
+  }
+
+  of(collector: string): Received[] {
+    return this.received.filter(({ headers }) => String(headers['x-leeway-source']).startsWith(`${collector}@`));
+  }
+
+  async until(enough: () => boolean): Promise<void> {
+    while (!enough()) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+}
+
+type Sidecar = { readonly child: ChildProcess; readonly said: () => string; readonly socket: string } & AsyncDisposable;
+
+/** Starts the role in a process of its own and waits until it is ready or over. */
+async function sidecar(config: object, environment: Record<string, string> = {}): Promise<Sidecar> {
+  const directory = await scratchDirectory();
+  const file = path.join(directory.path, 'config.json');
+  await writeFile(file, JSON.stringify({ data_dir: directory.path, ...config }));
+  const child = spawn(process.execPath, ['bin/leeway.js', 'serve', '--role', 'sidecar', '--config', file], {
+    cwd: ROOT,
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  const settled = new Promise<void>((resolve) => {
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+      if (said.includes('leeway is ready at http')) resolve();
+    });
+    child.once('close', () => resolve());
+  });
+  await settled;
+  return {
+    child,
+    said: () => said,
+    socket: path.join(directory.path, 'workload.sock'),
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGKILL');
+        await once(child, 'close');
+      }
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function stopped(child: ChildProcess): Promise<{ status: number | null; ms: number }> {
+  const from_ms = performance.now();
+  child.kill('SIGTERM');
+  if (child.exitCode === null) await once(child, 'exit');
+  return { status: child.exitCode, ms: performance.now() - from_ms };
+}
+
+async function write(socket: string, text: string): Promise<void> {
+  const client = connect(socket);
+  await once(client, 'connect');
+  client.resume().end(text);
+  await once(client, 'close');
+}
+
+const only = (...names: string[]): object =>
+  Object.fromEntries(
+    ['host', 'nvidia', 'onnxruntime', 'prometheus', 'workload'].map((name) => [
+      name,
+      { enabled: names.includes(name), interval_ms: 100 },
+    ]),
+  );
+
+test('host, GPUs and workloads reach the gateway as valid records in batches numbered without gaps', async () => {
+  await using place = await scratchDirectory();
+  const command = await writeStandIn(place.path, { gpus: 2 });
+  await using gateway = await Gateway.open();
+  await using process_ = await sidecar(
+    {
+      gateway: { url: `${gateway.url}/prefix`, token_file: 'env:SIDECAR_TOKEN' },
+      collectors: { ...only('host', 'nvidia', 'workload'), nvidia: { command, interval_ms: 100 } },
+    },
+    { SIDECAR_TOKEN: 'lw_node_s3cret' },
+  );
+  await write(process_.socket, `${JSON.stringify(stepRecord(1))}\n`);
+  await gateway.until(
+    () => ['host', 'nvidia', 'workload'].every((name) => gateway.of(name).length > 0) && gateway.of('host').length > 3,
+  );
+  for (const { url, headers, lines } of gateway.received) {
+    expect(url).toBe('/prefix/v1/events');
+    expect(headers).toMatchObject({ authorization: 'Bearer lw_node_s3cret', 'content-type': 'application/x-ndjson' });
+    for (const line of lines) expect(parseRecord(line)).toMatchObject({ kind: 'ok' });
+  }
+  const host = gateway
+    .of('host')
+    .map(({ headers }) => [Number(headers['x-leeway-epoch']), Number(headers['x-leeway-sequence'])]);
+  expect(host.map(([, sequence]) => sequence)).toEqual(host.map((_, index) => index + 1));
+  expect(new Set(host.map(([epoch]) => epoch)).size).toBe(1);
+  expect(gateway.of('workload').flatMap(({ lines }) => lines.map((line): unknown => JSON.parse(line)))).toEqual([
+    stepRecord(1),
+  ]);
+  expect(process_.said()).not.toContain('lw_node_s3cret');
+  expect((await stopped(process_.child)).status).toBe(0);
+});
+
+test('what a rank wrote just before the signal is delivered before the process ends', async () => {
+  await using gateway = await Gateway.open();
+  await using process_ = await sidecar({
+    gateway: { url: gateway.url },
+    collectors: { ...only('workload'), workload: { interval_ms: 60_000 } },
+  });
+  await write(process_.socket, [1, 2, 3].map((step) => `${JSON.stringify(stepRecord(step))}\n`).join(''));
+  expect(await stopped(process_.child)).toMatchObject({ status: 0 });
+  expect(gateway.of('workload').flatMap(({ lines }) => lines.map((line): unknown => JSON.parse(line)))).toEqual(
+    [1, 2, 3].map((step) => stepRecord(step)),
+  );
+});
+
+test('a batch that was refused for now comes again under its number, one that is refused for good is declared lost', async () => {
+  const statuses = [503, 401, 429, 400, 200];
+  await using gateway = await Gateway.open(() => statuses.shift() ?? 200);
+  await using process_ = await sidecar({ gateway: { url: gateway.url }, collectors: only('workload') });
+  await write(process_.socket, `${JSON.stringify(stepRecord(1))}\n`);
+  await gateway.until(() => gateway.received.length === 4);
+  await write(process_.socket, `${JSON.stringify(stepRecord(2))}\n`);
+  await gateway.until(() => gateway.received.length === 5);
+  expect(
+    gateway.received.map(({ status, headers, lines }) => [
+      status,
+      Number(headers['x-leeway-sequence']),
+      Reflect.get(JSON.parse(lines[0] ?? ''), 'step'),
+    ]),
+  ).toEqual([
+    [503, 1, 1],
+    [401, 1, 1],
+    [429, 1, 1],
+    [400, 1, 1], // refused for good: its number goes to the next batch, so no gap hides the loss
+    [200, 1, 2],
+  ]);
+  await stopped(process_.child);
+  expect(process_.said()).toContain('"refused":1');
+});
+
+test('a batch that is too large for the gateway is halved until it fits', async () => {
+  await using gateway = await Gateway.open(({ lines }) => (lines.length > 2 ? 413 : 200));
+  await using process_ = await sidecar({
+    gateway: { url: gateway.url },
+    collectors: { ...only('workload'), workload: { interval_ms: 60_000 } },
+  });
+  await write(process_.socket, [1, 2, 3, 4, 5].map((step) => `${JSON.stringify(stepRecord(step))}\n`).join(''));
+  await stopped(process_.child);
+  const steps = gateway.received
+    .filter(({ status }) => status === 200)
+    .flatMap(({ lines }) => lines.map((line): unknown => Reflect.get(JSON.parse(line), 'step')));
+  expect(steps).toEqual([1, 2, 3, 4, 5]);
+});
+
+test('against a gateway that never answers, the signal ends the process within ten seconds and the rest is named', async () => {
+  await using gateway = await Gateway.open(() => 0);
+  await using process_ = await sidecar({ gateway: { url: gateway.url }, collectors: only('workload') });
+  await write(process_.socket, `${JSON.stringify(stepRecord(1))}\n`);
+  const { status, ms } = await stopped(process_.child);
+  expect(status).toBe(0);
+  expect(ms).toBeLessThan(10_000);
+  expect(process_.said()).toContain('"records":1');
+});
+
+test('without gateway.url it does not start and says what to set', async () => {
+  await using process_ = await sidecar({});
+  expect(process_.child.exitCode).toBe(2);
+  expect(process_.said()).toMatch(/^error\[LW-CONFIG\]: gateway\.url: got null.*LEEWAY__GATEWAY__URL=/);
+});
+
+test('a second sidecar on the same directory does not take the socket of the first', async () => {
+  await using gateway = await Gateway.open();
+  await using first = await sidecar({ gateway: { url: gateway.url }, collectors: only('workload') });
+  const data_dir = path.dirname(first.socket);
+  await using second = await sidecar({ data_dir, gateway: { url: gateway.url }, collectors: only('workload') });
+  expect(second.child.exitCode).toBe(1);
+  expect(second.said()).toContain('error[LW-DATA-DIR-TAKEN]');
+  await write(first.socket, `${JSON.stringify(stepRecord(1))}\n`);
+  await gateway.until(() => gateway.received.length > 0);
+});
+
+/** Makes a process say on standard error which modules it loads. */
+const NAME_MODULES = `--import data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from 'node:module';
+  import { writeSync } from 'node:fs';
+  registerHooks({ load: (url, context, next) => (writeSync(2, 'loads ' + url + '\\n'), next(url, context)) });
+`)}`;
+
+test('the role loads no store, engine or server', async () => {
+  await using gateway = await Gateway.open();
+  await using process_ = await sidecar(
+    { gateway: { url: gateway.url }, collectors: only('host') },
+    { NODE_OPTIONS: NAME_MODULES },
+  );
+  const { said } = process_;
+  expect(said().includes(`loads file://${ROOT}/collectors/host.ts`)).toBe(true); // what is loaded is named at all
+  for (const name of [
+    'node_modules/chdb',
+    'node_modules/fastify',
+    'node_modules/undici',
+    'node_modules/systeminformation',
+    'src/straggler',
+    'src/drift/',
+  ])
+    expect(said().includes(`loads file://${ROOT}/${name}`), name).toBe(false);
+});
