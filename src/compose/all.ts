@@ -132,7 +132,11 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
     installation,
     public_url: publicUrl,
     window_ms: config.drift.window_ms,
-    onDecision: (id) => stream.emit({ event: 'decision', data: { id } }),
+    onDecision: ({ id, state, gates }) => {
+      const held = gates.find((gate) => gate.result === 'fail') ?? gates.find((gate) => gate.result === 'defer');
+      metrics.retrainDecisions({ outcome: state, gate: held?.gate ?? 'none' });
+      stream.emit({ event: 'decision', data: { id, state } });
+    },
     tell: async (tx, { to, policy, decision_id, ...message }) => {
       const target = targetId(policy);
       const told = to !== 'sinks' && live.destinations.some(({ id }) => id === target); // without one a person runs it

@@ -40,7 +40,8 @@ export type RetrainingOptions = {
   readonly installation: string;
   readonly public_url: () => string;
   readonly tell: Tell;
-  readonly onDecision: (id: string) => void;
+  /** A decision changed its state; `saved` is what it is now. */
+  readonly onDecision: (saved: Decision) => void;
   readonly window_ms: number;
 };
 
@@ -378,7 +379,7 @@ export class Retraining {
     const events = event === null ? body.events : [...body.events, { at_ms, ...event }].slice(-EVENTS_MAX);
     const saved = { ...body, events, updated_at_ms: at_ms };
     await tx.update(RETRAIN_DECISIONS, found.id, found.revision, saved);
-    if (event !== null) this.#options.onDecision(found.id);
+    if (event !== null) this.#options.onDecision(saved);
     return saved;
   }
 }
