@@ -60,6 +60,8 @@ export type HttpServer = {
 const KEEP_ALIVE_MS = 65_000;
 /** A body of 16 MiB over 1.2 Mbit/s. Slower or silent senders lose their connection. */
 const REQUEST_MS = 120_000;
+/** Requests under way at a stop are let finish; a body that never ends or a silent connection must not outlast 10 s. */
+const DRAIN_MS = 3_000;
 
 /**
  * Makes the HTTP server: console, API and ingest. Nothing listens yet (see listen.ts). Closing `app` ends streams and
@@ -87,7 +89,10 @@ export async function createServer(options: ServerOptions): Promise<HttpServer> 
   secure(app, options);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));
-  app.addHook('preClose', async () => closing.abort(new Error('the server is closing')));
+  app.addHook('preClose', async () => {
+    closing.abort(new Error('the server is closing'));
+    if (app.server.listening) cutOff(app.server, clock);
+  });
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error);
     report(options.logger, known, request);
@@ -97,6 +102,16 @@ export async function createServer(options: ServerOptions): Promise<HttpServer> 
   app.setNotFoundHandler((request, reply) => answerUnknown(request, reply, { routes, guard, files }));
   await app.ready();
   return { app, routes };
+}
+
+/** Ends every connection that is still there DRAIN_MS after the stop. */
+function cutOff(server: FastifyInstance['server'], clock: Clock): void {
+  const closed = new AbortController();
+  server.once('close', () => closed.abort());
+  clock.sleep(DRAIN_MS, closed.signal).then(
+    () => server.closeAllConnections(),
+    () => undefined, // all had ended by themselves
+  );
 }
 
 function allRoutes(context: RouteContext, files: readonly StaticFile[], version: string): readonly Route[] {
