@@ -93,6 +93,19 @@ function send(message: Message): Promise<void> {
   });
 }
 
+/**
+ * Asks a child to end by SIGTERM and waits until it has; cuts it off after `limit_ms`. One that has ended already is no
+ * error.
+ */
+export async function endChild(child: ChildProcess, limit_ms: number): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  const late = setTimeout(() => child.kill('SIGKILL'), limit_ms);
+  await ended;
+  clearTimeout(late);
+}
+
 /** A received value as a message: any object; what is none becomes an empty message. */
 export function messageOf(value: unknown): Message {
   return typeof value === 'object' && value !== null ? (value as Message) : {}; // the parse door of the channel

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../src/core/clock.ts';
 import { LeewayError } from '../src/core/errors.ts';
-import { awaitMessage, forkChild, type Message, messageOf, numberIn, textIn } from './child.ts';
+import { awaitMessage, endChild, forkChild, type Message, messageOf, numberIn, textIn } from './child.ts';
 import { CLIENT_DEFAULTS, type ClientResult, type Evaluation } from './client.ts';
 import { deployModel } from './deploy-request.ts';
 import { type DriftKind, LEFT_OUT_CLASSES } from './drifts.ts';
@@ -271,8 +271,9 @@ export class Conductor {
 
   /** Ends whatever still runs, in reverse order of starting. Never throws. */
   async close(): Promise<void> {
-    for (const child of [this.#client, this.#trainer, this.#server, ...(this.#job?.ranks ?? [])])
-      child?.kill('SIGTERM');
+    const children = [this.#client, this.#trainer, this.#server, ...(this.#job?.ranks ?? [])];
+    // before the service: what they still hold has somewhere to go, and none outlives the demo
+    await Promise.all(children.filter((child) => child !== null).map((child) => endChild(child, STOP_MS)));
     await this.#books?.close(1_000).catch(() => undefined); // the service may be gone already
     await this.#service?.stop();
     await this.#receivers?.close();

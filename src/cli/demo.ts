@@ -34,6 +34,7 @@ export const command = defineCommand({
     const slow_rank =
       values['slow-rank'] === undefined ? chosen.rank : whole('slow-rank', values['slow-rank'], 0, ranks - 1);
     const drift = driftOf(values.drift) ?? DRIFT_KINDS[chosen.drift] ?? 'rotate';
+    const port = whole('port', values.port, 0, 65_535);
     const directory = await mkdtemp(join(tmpdir(), 'leeway-demo-'));
     const started_ms = systemClock.elapsed_ms();
     const say = (text: string): void => {
@@ -41,7 +42,6 @@ export const command = defineCommand({
       (values.headless ? terminal.err : terminal.out)(`${at_s} s  ${text}\n`);
     };
     say(`Demo with seed ${seed}: ${ranks} ranks, data in ${directory}`);
-    const port = whole('port', values.port, 0, 65_535);
     const conductor = new Conductor({ ranks, slow_rank, drift, seed, port, directory, signal: terminal.signal, say });
     let code: number = EXIT.internal;
     try {

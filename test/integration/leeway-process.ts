@@ -72,6 +72,26 @@ export function processesWith(text: string): number[] {
     .map(Number);
 }
 
+/** Ids of all living processes that descend from `pid`. Needs /proc. */
+export function descendantsOf(pid: number): number[] {
+  const children = Map.groupBy(
+    readdirSync('/proc').filter((name) => /^\d+$/.test(name)),
+    parentOf,
+  );
+  const found = [pid];
+  for (let next = 0; next < found.length; next++) found.push(...(children.get(found[next] ?? 0) ?? []).map(Number));
+  return found.slice(1);
+}
+
+function parentOf(pid: string): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0; // it ended while we looked
+  }
+}
+
 /** Empty for a process that is gone, a zombie included. */
 function commandLine(pid: string): string {
   try {
