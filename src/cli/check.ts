@@ -1,5 +1,6 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { lintDashboard } from '../../dashboards/lint.ts';
 import { loadConfig, type LoadedConfig } from '../config.ts';
 import { openSqliteControl } from '../control/sqlite.ts';
 import { systemClock } from '../core/clock.ts';
@@ -93,25 +94,20 @@ async function checkDashboards(folder: string): Promise<Verdict> {
   return { seen: `${files.length} dashboards`, errors: errors.map((error) => ({ ...error, code: 'LW-INPUT' })) };
 }
 
+/** The house rules of dashboards/lint.ts, and no two dashboards of one uid. */
 function dashboardErrors(file: TextFile, uids: Map<unknown, string>): ErrorDetail[] {
-  const path = `${file.name}.json`;
+  const name = `${file.name}.json`;
   const value = parse(file.text);
-  if (!isPlainObject(value)) return [{ path, got: 'no JSON object', expected: 'a Grafana dashboard' }];
-  const errors: ErrorDetail[] = [];
-  const { uid, title, panels } = value;
+  if (!isPlainObject(value)) return [{ path: name, got: 'no JSON object', expected: 'a Grafana dashboard' }];
+  const errors = lintDashboard(value).map(({ path, rule, expected }) => ({
+    path: path === '' ? name : `${name}: ${path}`,
+    got: `a breach of "${rule}"`,
+    expected,
+  }));
+  const { uid } = value;
   const twin = uids.get(uid);
-  uids.set(uid, path);
-  if (typeof uid !== 'string' || !/^[A-Za-z0-9_-]{1,40}$/.test(uid))
-    errors.push({ path: `${path}: uid`, got: String(uid), expected: '1 to 40 letters, digits, - or _' });
-  else if (twin !== undefined) errors.push({ path: `${path}: uid`, got: uid, expected: `a uid that ${twin} lacks` });
-  if (typeof title !== 'string' || title === '')
-    errors.push({ path: `${path}: title`, got: String(title), expected: 'a title' });
-  if (!Array.isArray(panels) || panels.length === 0)
-    errors.push({ path: `${path}: panels`, got: 'none', expected: 'at least one panel' });
-  else
-    for (const [index, panel] of panels.entries())
-      if (!isPlainObject(panel) || typeof panel['type'] !== 'string')
-        errors.push({ path: `${path}: panels[${index}].type`, got: 'nothing', expected: 'the type of the panel' });
+  uids.set(uid, name);
+  if (twin !== undefined) errors.push({ path: `${name}: uid`, got: String(uid), expected: `a uid that ${twin} lacks` });
   return errors;
 }
 
