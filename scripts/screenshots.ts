@@ -17,18 +17,20 @@ const { values, positionals } = parseArgs({
 });
 const url = positionals[0] ?? 'http://127.0.0.1:8787';
 
-/** The first item of a list of the API, or null: pages of objects are taken of it. */
-async function first(list: string, field: string): Promise<string | null> {
+/** A field of the first item of a list that has the field `having`, or null: pages of objects are taken of it. */
+async function first(list: string, field: string, having = field): Promise<string | null> {
   const response = await fetch(`${url}/api/v1/${list}`);
   const body: unknown = await response.json();
   const items: unknown = Reflect.get(Object(body), 'items');
-  const value: unknown = Array.isArray(items) && items.length > 0 ? Reflect.get(Object(items[0]), field) : null;
+  const found: unknown = Array.isArray(items) ? items.find((item) => typeof item[having] === 'string') : null;
+  const value: unknown = Reflect.get(Object(found), field);
   return typeof value === 'string' ? encodeURIComponent(value).replaceAll('.', '%2E') : null;
 }
 
 const objects = {
-  incident: ['incidents', await first('incidents', 'id')],
-  job: ['training', await first('jobs', 'job')],
+  incident: ['incidents', await first('incidents', 'id', 'job')],
+  drift: ['incidents', await first('incidents', 'id', 'model')],
+  job: ['training', (await first('incidents', 'job')) ?? (await first('jobs', 'job'))],
   model: ['models', await first('models', 'model')],
   decision: ['retraining', await first('decisions', 'id')],
 } as const;
@@ -48,7 +50,7 @@ for (const theme of values.theme.split(',')) {
     await page.locator('h1').waitFor();
     await page.locator('.skeleton').first().waitFor({ state: 'detached' });
     await page.waitForLoadState('load');
-    await page.waitForTimeout(400); // charts are drawn after their answers arrived
+    await page.waitForTimeout(1500); // charts are drawn after their answers arrived
     await page.screenshot({
       path: join(values.out, `${name}-${theme}${values.narrow ? '-narrow' : ''}.png`),
       fullPage: true,

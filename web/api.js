@@ -235,6 +235,10 @@ export function startPolling() {
  */
 export async function followStream(onState) {
   for (;;) {
+    if (locked) {
+      await pause(1000);
+      continue;
+    }
     try {
       const response = await fetch('/api/v1/stream', { headers: { accept: 'text/event-stream', ...headers() } });
       if (!response.ok || response.body === null) throw new Error(`HTTP ${response.status}`);

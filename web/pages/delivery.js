@@ -19,6 +19,7 @@ function lossOf({ declared_loss }) {
 /** @type {import('../parts/table.js').Column[]} */
 const COLUMNS = [
   { name: 'source', title: 'Source', cell: (item) => item.source, sort: (item) => item.source, grow: true },
+  { name: 'account', title: 'Account', cell: accountMark, sort: (item) => Math.abs(unaccounted(item)) },
   {
     name: 'epoch',
     title: 'Epoch',
@@ -43,7 +44,6 @@ const COLUMNS = [
     number: true,
   },
   { name: 'loss', title: '+ declared loss', cell: lossText, sort: lossOf, number: true },
-  { name: 'account', title: 'Account', cell: accountMark, sort: (item) => Math.abs(unaccounted(item)) },
   {
     name: 'duplicates',
     title: 'Repeats absorbed',
@@ -99,10 +99,11 @@ function Total({ items, whole }) {
   const total = (/** @type {(item: any) => number} */ of) => count(items.reduce((sum, item) => sum + of(item), 0));
   const missing = items.reduce((sum, item) => sum + Math.abs(unaccounted(item)), 0);
   return html`<tr>
-    <th scope="row">${whole ? 'All sources' : 'This page'}</th><td class="wide"></td>
+    <th scope="row">${whole ? 'All sources' : 'This page'}</th>
+    <td>${missing === 0 ? html`<${Mark} word="ok" text="adds up" />` : html`<${Mark} word="fail" text=${`${count(missing)} unaccounted for`} />`}</td>
+<td class="wide"></td>
     <td class="number">${total((item) => item.emitted)}</td><td class="number">${total((item) => item.stored)}</td>
     <td class="number">${total((item) => item.in_flight)}</td><td class="number">${total(lossOf)}</td>
-    <td>${missing === 0 ? html`<${Mark} word="ok" text="adds up" />` : html`<${Mark} word="fail" text=${`${count(missing)} unaccounted for`} />`}</td>
     <td class="number wide">${total((item) => item.duplicates_absorbed)}</td><td class="wide"></td>
   </tr>`;
 }

@@ -156,7 +156,9 @@ function AgainstCohort({ incident }) {
       ? null
       : { job: incident.job, ranks, from: Math.max(0, to - COHORT_STEPS), to, all: false },
   );
-  if (matrix === null || matrix.steps.length === 0) return null;
+  if (job === undefined || chosen.length === 0 || ranks.length < 2) return null;
+  if (matrix === null) return html`<h2>Against its cohort</h2><p class="chart quiet" role="status">Reading steps …</p>`;
+  if (matrix.steps.length === 0) return null;
   const points = againstCohort(matrix, chosen);
   const who = `Rank ${chosen.slice(0, 8).join(', ')}${chosen.length > 8 ? ' …' : ''}`;
   return html`<h2>Against its cohort</h2><${Chart}

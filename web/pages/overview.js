@@ -50,7 +50,6 @@ function keyOf({ at_ms, kind, title }) {
 }
 
 const COLUMNS = [
-  { name: 'at', title: 'When', cell: (/** @type {any} */ event) => html`<${Time} at_ms=${event.at_ms} />` },
   {
     name: 'kind',
     title: 'What',
@@ -64,6 +63,7 @@ const COLUMNS = [
     cell: (/** @type {any} */ event) =>
       event.href === null ? event.title : html`<a href=${event.href}>${event.title}</a>`,
   },
+  { name: 'at', title: 'When', cell: (/** @type {any} */ event) => html`<${Time} at_ms=${event.at_ms} />` },
 ];
 
 /** @typedef {{ name: string, href: string, figure: unknown, tone: string, word: string, rest: string }} Line */
@@ -182,6 +182,6 @@ function deliveryLine({ emitted, stored, in_flight, declared_loss, lag_ms }) {
     figure: lag_ms === null ? '– behind' : `${duration(lag_ms)} behind`,
     tone,
     word,
-    rest: `${count(stored)} of ${count(emitted)} stored`,
+    rest: emitted === 0 ? '' : `${count(stored)} of ${count(emitted)} stored`,
   };
 }

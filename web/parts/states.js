@@ -24,7 +24,7 @@ export function Problem({ problem, path, stale = false }) {
   return html`
     <div class="problem" role="alert">
       <p>
-        <strong>${stale ? 'Not current: ' : ''}${problem.title}.</strong> ${problem.detail}
+        <strong>${stale ? 'Not current: ' : ''}${problem.title.charAt(0).toUpperCase() + problem.title.slice(1)}.</strong> ${problem.detail}
         ${problem.code !== '' && html` <code>${problem.code}</code>`}
       </p>
       <p class="quiet">${adviceFor(problem)}</p>
@@ -40,7 +40,8 @@ function adviceFor({ status }) {
   if (status === 403) return 'The token in this tab has too little scope for this; enter another under Settings.';
   if (status === 404)
     return 'It may have been removed, or the address has a slip. The lists in the navigation show what there is.';
-  if (status === 429 || status === 503) return 'The service is busy; the page asks again by itself.';
+  if (status === 429 || status === 503)
+    return 'The service cannot do this at the moment; the page asks again by itself. "GET /readyz" says what is missing.';
   if (status >= 500) return 'The log of the service says why; "leeway check" verifies its stores.';
   return 'GET /openapi.json describes what the service accepts.';
 }
