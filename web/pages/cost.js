@@ -28,7 +28,8 @@ export function Cost({ query }) {
   // Whole hours, so that the path stays the same within one.
   const until = (Math.floor(Date.now() / HOUR_MS) + 1) * HOUR_MS;
   const [from, to] = fixed ? [Number(query['from']), Number(query['to'])] : [until - hours * HOUR_MS, until];
-  const path = `/api/v1/costs${queryText({ from, to, group_by: by, period })}`;
+  // Without an end the ledger ends where its records do: an hour under way is not billed ahead as idle.
+  const path = `/api/v1/costs${queryText({ from, to: fixed ? to : null, group_by: by, period })}`;
   const choose = (/** @type {string} */ name) => (/** @type {any} */ event) =>
     setQuery({ [name]: event.target.value, at: null });
   return html`
@@ -64,7 +65,7 @@ function Shown({ costs, period, query }) {
     }
     <${CostStack} bands=${bands} period=${period} chosen=${chosen} onChoose=${(/** @type {number} */ at) => setQuery({ at })} />
     ${chosen !== null && html`<${ChosenPeriod} bands=${bands} at=${chosen} period=${period} query=${query} />`}
-    ${costs.to_ms > Date.now() && html`<p class="quiet">The hour under way counts whole: what is left of it is shown as idle.</p>`}
+    ${query['to'] !== undefined && Number(query['to']) > Date.now() && html`<p class="quiet">This time reaches beyond now: what is left of it counts as idle.</p>`}
     <h2>Who it was for</h2><${Bill} bands=${bands} totals=${costs.totals} />
   `;
 }

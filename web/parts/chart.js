@@ -80,6 +80,7 @@ function optionsFor({ lines, bands = [], markings = [], time = false, format, fo
         ...(formatX === undefined
           ? {}
           : { values: (/** @type {any} */ _plot, /** @type {number[]} */ values) => values.map(formatX) }),
+        space: time ? 76 : 50,
         ...(time ? { values: (/** @type {any} */ _plot, /** @type {number[]} */ values) => timeTicks(values) } : {}),
       },
       {

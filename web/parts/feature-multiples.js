@@ -26,7 +26,7 @@ function Feature({ feature }) {
   const label = `${name}: ${drifted ? 'drifts' : 'stable'}, ${statistic} ${number(value)}, p ${number(p_value)}`;
   return html`<figure class=${drifted ? 'moved' : null}>
     <h3>${name}</h3>
-    <div><${Mark} word=${drifted ? 'drift' : 'stable'} text=${drifted ? 'drifts' : 'stable'} /> <span class="quiet">${statistic} ${number(value)}, p ${number(p_value)}${contribution === null ? '' : `, ${percent(contribution)} of the drift`}</span></div>
+    <div><${Mark} word=${drifted ? 'drift' : 'stable'} text=${drifted ? 'drifts' : 'stable'} /> <span class="quiet">${statistic} ${number(value)}, p ${number(p_value)}${!drifted || contribution === null ? '' : `, ${percent(contribution)} of the drift`}</span></div>
     <svg class="histogram" viewBox=${`0 0 ${bins} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${label}>
       ${reference_ratios.map((/** @type {number} */ ratio, /** @type {number} */ bin) => html`<rect key=${bin} class="reference" x=${bin} width="1" y=${y(ratio)} height=${HEIGHT - y(ratio)} />`)}
       <path class="current" d=${stairs(current_ratios, y)} />
