@@ -247,6 +247,10 @@ test(`drift is found, retrained once, confirmed and closed, over HTTP alone and 
     return items.some(({ id }) => id === incident.id);
   });
   await eventually('its webhook', async () => told(receiver, '/ops', 'leeway.incident.resolved').length === 1);
+  await eventually('the verdict on the last window', async () => {
+    const { items } = await get<{ items: { window: { to_ms: number } | null }[] }>(service, '/api/v1/models');
+    return items[0]?.window?.to_ms === promoted_ms + 8_000;
+  });
   await expectAnswersFit(service);
 
   const addresses = ['incidents', 'decisions', 'retrain-runs', 'delivery', 'models', 'models/digits/quality'];
