@@ -169,7 +169,7 @@ function Explain({ at, query }) {
       <label>of <code>${of}</code></label>
       <button type="submit">Explain this hour</button>
     </form>
-    ${asset === '' ? html`<p class="quiet">An amount is made on each asset by itself: name one to see its price, shares and segments.</p>` : html`<${Resource} path=${`/api/v1/costs/explain${queryText({ asset, hour: at, tenant: of })}`}>${(/** @type {any} */ value) => html`<${Explanation} value=${value} />`}<//>`}
+    ${asset === '' ? html`<p class="quiet">An amount is made on each asset by itself: name one to see its price, shares and segments. A tenant is found by all of its keys: choose them under Tenant first.</p>` : html`<${Resource} path=${`/api/v1/costs/explain${queryText({ asset, hour: at, tenant: of })}`}>${(/** @type {any} */ value) => html`<${Explanation} value=${value} />`}<//>`}
   `;
 }
 

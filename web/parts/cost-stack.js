@@ -8,6 +8,8 @@ const LEFT = 64;
 const BOTTOM = 20;
 const NEUTRAL = { overhead: 'neutral-3', idle: 'neutral-1', stranded: 'neutral-2', unobserved: 'neutral-4' };
 const SERIES_MAX = 6;
+/** A single hour is a column, not a wall. */
+const COLUMN_MAX = 96;
 
 /**
  * Cost by period, tenants in colour and what nobody used in neutral tones. A click on a period chooses it.
@@ -20,7 +22,7 @@ export function CostStack({ bands, period, chosen, onChoose }) {
   const totals = periods.map((at) => drawn.reduce((sum, band) => sum + Number(band.byPeriod.get(at) ?? 0n), 0));
   const most = Math.max(...totals, 1);
   const inner = Math.max(1, width - LEFT);
-  const each = inner / Math.max(1, periods.length);
+  const each = Math.min(COLUMN_MAX, inner / Math.max(1, periods.length));
   const y = (/** @type {number} */ nano) => HEIGHT - BOTTOM - ((HEIGHT - BOTTOM - 12) * nano) / most;
   return html`<figure>
     <figcaption>Cost by ${period}, tenants in colour, idle, stranded and unobserved in grey. Choose ${period === 'hour' ? 'an' : 'a'} ${period} to see what makes it.</figcaption>
