@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openSender, type Sender } from '../../demo/sender.ts';
+import { openSender, type Sender, type SenderAccount } from '../../demo/sender.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { integerBelow, normal, type Random, seededRandom } from '../../src/core/random.ts';
 import type { LeewayRecord, RecordOf } from '../../src/core/records.ts';
@@ -142,8 +142,10 @@ async function writeConfig(directory: string, port: number): Promise<string> {
 
 type Named = { readonly id: string; readonly model?: string; readonly state: string; readonly status?: string };
 
+type ControlState = { readonly incidents: readonly Named[]; readonly decisions: readonly Named[] };
+
 /** Everything of the model with the planted drift: incident and decision, as the API tells. */
-async function controlState(url: string): Promise<{ incidents: Named[]; decisions: Named[] }> {
+async function controlState(url: string): Promise<ControlState> {
   const [incidents, decisions] = await Promise.all([
     listAll<Named>(url, '/api/v1/incidents?model=history'),
     listAll<Named>(url, '/api/v1/decisions?model=history'),
@@ -161,6 +163,103 @@ async function order(url: string, round: number): Promise<string | null> {
   } catch {
     return null; // killed under way: done or not, nobody was told
   }
+}
+
+/** What is to be true at the end, whatever was killed when. */
+type Outcome = {
+  readonly url: string;
+  readonly closed: readonly SenderAccount[];
+  readonly load: DemoLoad;
+};
+
+/** The producers' own account: everything emitted was acknowledged. */
+function judgeSenders({ closed }: Outcome): void {
+  for (const sent of closed)
+    expect(sent, sent.source).toMatchObject({
+      acknowledged: sent.emitted,
+      rejected: 0,
+      pending: 0,
+      lost: { buffer_full: 0, refused: 0, unsent: 0 },
+    });
+}
+
+/** The service's account of the same sources and epochs, which counts the rows of its tables. Returns duplicates absorbed. */
+async function judgeAccount({ url, closed }: Outcome): Promise<number> {
+  const mine = (item: Account): boolean => closed.some((sent) => sent.source === item.source);
+  const account = await until(
+    async () => (await listAll<Account>(url, '/api/v1/delivery')).filter(mine),
+    (items) => items.length === closed.length && items.every((item) => item.in_flight === 0),
+    20_000,
+  );
+  for (const sent of closed)
+    expect(account.find((item) => item.source === sent.source)).toMatchObject({
+      source: sent.source,
+      epoch: String(sent.epoch),
+      emitted: sent.acknowledged,
+      stored: sent.acknowledged,
+      in_flight: 0,
+      declared_loss: {},
+      sequence_min: 1,
+      sequence_max: sent.batches,
+      sequences_missing: 0,
+    });
+  // the service's own collectors started anew with each life: no epoch may miss anything either
+  for (const item of await listAll<Account>(url, '/api/v1/delivery'))
+    expect([item.source, item.emitted, item.sequences_missing]).toEqual([item.source, item.stored + item.in_flight, 0]);
+  return account.reduce((sum, item) => sum + item.duplicates_absorbed, 0);
+}
+
+/** The rows themselves, read back: those that were sent, each once. */
+async function judgeRows({ url, load }: Outcome): Promise<void> {
+  const stored = await listAll<RecordOf<'step'>>(url, '/api/v1/jobs/train/steps');
+  expect(stored).toEqual(load.steps.toSorted((a, b) => a.step - b.step || a.rank - b.rank));
+}
+
+/** The same incident and decision, once, as a person left them; every order that was confirmed, once. */
+async function judgeControl(url: string, planted: ControlState, confirmed: readonly string[]): Promise<void> {
+  const after = await controlState(url);
+  expect(after.incidents.map(({ id, status }) => [id, status])).toEqual(
+    planted.incidents.map(({ id }) => [id, 'acknowledged']),
+  );
+  expect(after.decisions.map(({ id, state }) => [id, state])).toEqual(
+    planted.decisions.map(({ id }) => [id, 'suggested']),
+  );
+  const audit = await listAll<{ detail: { note?: string } }>(url, '/api/v1/audit');
+  const notes = audit.map(({ detail }) => detail.note);
+  for (const note of confirmed) expect([note, notes.filter((other) => other === note).length]).toEqual([note, 1]);
+}
+
+/** The service under test and the wishes of who kills it. */
+type Victim = { readonly url: string; readonly data_dir: string; readonly launch: () => LeewayProcess };
+type Killing = {
+  /** Answers of the orders of a person, one a life that became ready. */
+  readonly orders: Promise<string | null>[];
+  /** How long each killed life's children lived on, ms. */
+  readonly freed: Promise<number>[];
+};
+
+/** Kills and restarts at once, `KILLS` times: mostly 150 to 900 ms after it was ready, now and then while it starts. */
+async function killAgainAndAgain(
+  current: { service: LeewayProcess },
+  victim: Victim,
+  random: Random,
+): Promise<Killing> {
+  const orders: Promise<string | null>[] = [];
+  const freed: Promise<number>[] = [];
+  for (let kill = 1; kill <= KILLS; kill++) {
+    if (kill > 1 && random.next() < 0.2) await pause(50 + integerBelow(random, 1_000));
+    else {
+      await current.service.ready;
+      orders.push(order(victim.url, kill));
+      await pause(150 + integerBelow(random, 750));
+    }
+    await current.service.kill();
+    const orphans = processesWith(victim.data_dir);
+    current.service = victim.launch(); // it has to wait for a directory that is not free yet
+    freed.push(untilGone(orphans, 2_000));
+  }
+  await current.service.ready;
+  return { orders, freed };
 }
 
 test(`nothing acknowledged is lost and nothing doubled when leeway serve is killed ${KILLS} times under the demo's load (seed ${seed})`, async () => {
@@ -182,99 +281,40 @@ test(`nothing acknowledged is lost and nothing doubled when leeway serve is kill
   const load = new DemoLoad(url, random);
   scope.defer(() => load.stop());
   load.start();
+  const planting_ms = performance.now();
   const planted = await until(
     () => controlState(url),
-    (seen) => seen.decisions.length > 0,
-    20_000,
+    ({ incidents, decisions }) => incidents.length === 1 && decisions.length === 1,
+    30_000,
   );
-  expect(planted.incidents).toHaveLength(1);
-  const incident = planted.incidents[0]?.id ?? '';
-  expect((await postJson(`${url}/api/v1/incidents/${incident}/acknowledge`, { note: 'seen' })).status).toBe(200);
+  const seen = await postJson(`${url}/api/v1/incidents/${planted.incidents[0]?.id}/acknowledge`, { note: 'seen' });
+  expect(seen.status).toBe(200);
 
-  const orders: Promise<string | null>[] = [];
-  const freed: Promise<number>[] = [];
-  const began_ms = performance.now();
-  for (let kill = 1; kill <= KILLS; kill++) {
-    if (kill > 1 && random.next() < 0.2) await pause(50 + integerBelow(random, 1_000));
-    else {
-      await current.service.ready;
-      orders.push(order(url, kill));
-      await pause(150 + integerBelow(random, 750));
-    }
-    await current.service.end('SIGKILL');
-    const orphans = processesWith(data_dir);
-    current.service = launch(); // at once: it has to wait for a directory that is not free yet
-    freed.push(untilGone(orphans, 2_000));
-  }
-  await current.service.ready;
-  const killing_s = (performance.now() - began_ms) / 1_000;
+  const killing_ms = performance.now();
+  const { orders, freed } = await killAgainAndAgain(current, { url, data_dir, launch }, random);
+  const judging_ms = performance.now();
   load.stop();
   const closed = await Promise.all([history, ...load.senders].map((sender) => sender.close(20_000)));
-
-  // the producers' own account: everything emitted was acknowledged
-  for (const sent of closed)
-    expect(sent, sent.source).toMatchObject({
-      acknowledged: sent.emitted,
-      rejected: 0,
-      pending: 0,
-      lost: { buffer_full: 0, refused: 0, unsent: 0 },
-    });
-  // the service's account of the same sources and epochs, which counts the rows of its tables
-  const mine = (item: Account): boolean => closed.some((sent) => sent.source === item.source);
-  const account = await until(
-    async () => (await listAll<Account>(url, '/api/v1/delivery')).filter(mine),
-    (items) => items.length === closed.length && items.every((item) => item.in_flight === 0),
-    20_000,
-  );
-  for (const sent of closed)
-    expect(
-      account.find((item) => item.source === sent.source),
-      `source ${sent.source}`,
-    ).toMatchObject({
-      epoch: String(sent.epoch),
-      emitted: sent.acknowledged,
-      stored: sent.acknowledged,
-      in_flight: 0,
-      declared_loss: {},
-      sequence_min: 1,
-      sequence_max: sent.batches,
-      sequences_missing: 0,
-    });
-  // the service's own collectors started anew with each life: no epoch may miss anything either
-  for (const item of await listAll<Account>(url, '/api/v1/delivery'))
-    expect([item.source, item.emitted, item.sequences_missing]).toEqual([item.source, item.stored + item.in_flight, 0]);
-
-  // the rows themselves, read back
-  const stored = await listAll<RecordOf<'step'>>(url, '/api/v1/jobs/train/steps');
-  expect(stored).toEqual(load.steps.toSorted((a, b) => a.step - b.step || a.rank - b.rank));
-
-  // the control state: the same incident and decision, once, as a person left them; every order that was confirmed
-  const after = await controlState(url);
-  expect(after.incidents.map(({ id, status }) => [id, status])).toEqual([[incident, 'acknowledged']]);
-  expect(after.decisions.map(({ id, state }) => [id, state])).toEqual(
-    planted.decisions.map(({ id }) => [id, 'suggested']),
-  );
+  const outcome = { url, closed, load };
+  judgeSenders(outcome);
+  const duplicates = await judgeAccount(outcome);
+  await judgeRows(outcome);
   const confirmed = (await Promise.all(orders)).filter((note) => note !== null);
-  const audit = await listAll<{ detail: { note?: string } }>(url, '/api/v1/audit');
-  const notes = audit.map(({ detail }) => detail.note);
-  for (const note of confirmed)
-    expect(
-      notes.filter((other) => other === note),
-      note,
-    ).toHaveLength(1);
+  await judgeControl(url, planted, confirmed);
+  const freed_ms = Math.max(...(await Promise.all(freed)));
+  expect(freed_ms).toBeLessThanOrEqual(2_000);
 
-  const freed_ms = await Promise.all(freed);
-  expect(Math.max(...freed_ms)).toBeLessThanOrEqual(2_000);
   expect(await getJson(`${url}/readyz`)).toMatchObject({ ready: true });
   expect(await current.service.end('SIGTERM')).toEqual({ code: 0, signal: null });
   expect(processesWith(data_dir)).toEqual([]);
   expect(await runLeeway(['check', 'audit', '--config', config], directory.path)).toMatchObject({ code: 0 });
   expect(existsSync(join(data_dir, 'leeway.lock'))).toBe(false);
 
-  const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
+  const total = (count: (sent: SenderAccount) => number): number => closed.reduce((sum, sent) => sum + count(sent), 0);
+  const seconds = (from_ms: number, to_ms: number): string => ((to_ms - from_ms) / 1_000).toFixed(1);
   console.log(
-    `${KILLS} kills in ${killing_s.toFixed(1)} s: ${sum(closed.map((sent) => sent.acknowledged))} records, ` +
-      `${sum(closed.map((sent) => sent.retries))} repeats, ${sum(account.map((item) => item.duplicates_absorbed))} duplicates absorbed, ` +
-      `${confirmed.length} of ${orders.length} orders confirmed, directory free after ${Math.max(...freed_ms).toFixed(0)} ms at most`,
+    `${KILLS} kills in ${seconds(killing_ms, judging_ms)} s (planting ${seconds(planting_ms, killing_ms)} s, judging ${seconds(judging_ms, performance.now())} s): ` +
+      `${total((sent) => sent.acknowledged)} records, ${total((sent) => sent.retries)} repeats, ${duplicates} duplicates absorbed, ` +
+      `${confirmed.length} of ${orders.length} orders confirmed, directory free after ${freed_ms.toFixed(0)} ms at most`,
   );
 }, 120_000);

@@ -53,6 +53,14 @@ export class LeewayProcess implements AsyncDisposable {
     return this.exited;
   }
 
+  /** SIGKILL; resolves with the death of this process alone, while its children may live on and hold its output. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const died = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await died;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) await this.end('SIGKILL');
   }
