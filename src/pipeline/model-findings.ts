@@ -52,7 +52,7 @@ export function driftFinding({ state, known, situation, alpha, now_ms }: Seen): 
     cause: 'data',
     value: situation.windows_assessed === 0 ? null : situation.windows_drifted,
     reason: reasonOf(known, situation),
-    data_count: newest?.n ?? known.predictions,
+    data_count: newest?.n ?? 0, // no window judged yet is no data, not an error
     coverage_ratio: situation.coverage_ratio,
     window: { from_ms: newest?.from_ms ?? known.first_ms, to_ms: newest?.to_ms ?? now_ms },
     started_at_ms: situation.drift_started_ms,

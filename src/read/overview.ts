@@ -125,13 +125,14 @@ type CostToday = { readonly summary: Overview['cost']; readonly series: Overview
 async function costToday({ costs, now_ms }: OverviewParts): Promise<CostToday> {
   const today_ms = Math.floor(now_ms / DAY_MS) * DAY_MS;
   const hour_ms = Math.floor(now_ms / HOUR_MS) * HOUR_MS;
-  const ledger = await costs.ledger({ from: hour_ms - DAY_MS + HOUR_MS, to: hour_ms + HOUR_MS });
+  const ledger = await costs.ledger({ from: hour_ms - DAY_MS + HOUR_MS }); // without an end: the hour under way is not billed ahead
   const hours = new Map<number, bigint>();
-  for (const { from_ms, nano_usd } of groupAllocations(ledger, { period: 'hour', group_by: [] }))
+  const known = { rows: ledger.rows.filter((row) => row.hour * HOUR_MS <= now_ms) };
+  for (const { from_ms, nano_usd } of groupAllocations(known, { period: 'hour', group_by: [] }))
     hours.set(from_ms ?? 0, (hours.get(from_ms ?? 0) ?? 0n) + nano_usd);
   const sum = (rows: readonly { readonly nano_usd: bigint }[]) =>
     String(rows.reduce((all, row) => all + row.nano_usd, 0n));
-  const rows = ledger.rows.filter((row) => row.hour * HOUR_MS >= today_ms);
+  const rows = known.rows.filter((row) => row.hour * HOUR_MS >= today_ms);
   return {
     summary: {
       today_nano_usd: sum(rows),
