@@ -166,10 +166,12 @@ async function train(run: Run, fill: ReturnType<typeof openLoader>): Promise<voi
   for (let step = 1; step <= recipe.steps_max; step++) {
     status.step = step;
     const began_ms = unixNow_ms();
+    const waited_ms = learner.meter.waited_ms();
     status.state = 'waiting_data';
     if (recipe.pause_ms > 0) await new Promise((resolve) => setTimeout(resolve, recipe.pause_ms));
     fill(learner.batch, recipe.batch_examples);
-    const data_ms = unixNow_ms() - began_ms;
+    // like compute_ms without the wait for a core: a busy neighbour is no slow input
+    const data_ms = Math.max(0, unixNow_ms() - began_ms - (learner.meter.waited_ms() - waited_ms));
     status.state = 'running';
     const result = await trainStep(learner, planOf(run, step), () => (status.state = 'in_collective'));
     status.state = 'running';
