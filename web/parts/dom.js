@@ -1,5 +1,5 @@
 import { h, render } from 'preact';
-import { useCallback, useEffect, useErrorBoundary, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useErrorBoundary, useMemo, useRef, useState } from 'preact/hooks';
 import htm from 'htm';
 
 // The one door to the view library. Values in templates become text nodes, never HTML.
@@ -7,4 +7,4 @@ import htm from 'htm';
 /** Tagged template that makes elements: html`<p class="x">${value}</p>`. */
 export const html = htm.bind(h);
 
-export { render, useCallback, useEffect, useErrorBoundary, useLayoutEffect, useMemo, useRef, useState };
+export { render, useEffect, useErrorBoundary, useMemo, useRef, useState };
