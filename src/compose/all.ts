@@ -1,4 +1,4 @@
-import { type LoadedConfig, loadConfig, differences } from '../config.ts';
+import type { LoadedConfig } from '../config.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { integerBelow, systemRandom } from '../core/random.ts';
 import { INSTALLATION } from '../discover.ts';
@@ -29,6 +29,7 @@ import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
 import { accountWatch, collectorEvents, ingested, scrapeGauges, silenceFindings, watchdog } from './self-watch.ts';
+import { reload } from './reload.ts';
 import { createServices } from './services.ts';
 
 /** `leeway.watchdog` goes out this often, so that silence is noticed. */
@@ -62,6 +63,15 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
   live.url = url;
   const stop = new AbortController();
   const loops = await startLoops(ground, { doors, deciding, reading, stream }, stop.signal);
+  const onHangUp = (): void => {
+    const told = (error: unknown): void => logger.error({ error: String(error) }, 'reloading failed, nothing changed');
+    void reload({ doors, deciding, live, clock }, 'signal').then(
+      (changes) => logger.info({ changed: changes.map(({ path }) => path) }, 'configuration reloaded'),
+      told,
+    );
+  };
+  process.on('SIGHUP', onHangUp);
+  stack.defer(() => void process.off('SIGHUP', onHangUp));
   options.onReady?.({ url });
   logger.info({ url, data_dir: paths.data_dir, installation: doors.installation }, 'Leeway is ready');
   await ended(options.signal);
@@ -138,15 +148,7 @@ function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: L
         clock.now_ms(),
       );
     },
-    reload: async () => {
-      const next = await loadConfig(live.loaded.source);
-      const changed = differences(live.loaded.config, next.config);
-      const fresh = { rules: await loadRules(next.paths.rules_dir), destinations: destinationsOf(next) };
-      desk.reload({ rules: fresh.rules, recipients: fresh.destinations.map(recipientOf) });
-      courier.reload(fresh.destinations);
-      Object.assign(live, fresh, { loaded: next });
-      return changed;
-    },
+    reload: (actor) => reload({ doors, deciding, live, clock }, actor),
     subscribe: (listener) => stream.subscribe(listener),
   });
 }
