@@ -126,9 +126,9 @@ function cooldownGate({ cooldown_ms }: RetrainPolicy, { now_ms, last_dispatch_ms
   return {
     gate: 'cooldown',
     result: over ? 'pass' : 'defer',
-    observed: since_ms === null ? 'no earlier dispatch' : `${since_ms} ms since the last dispatch`,
-    threshold: `>= ${cooldown_ms} ms`,
-    note: over ? 'cooldown is over' : `held back until ${(last_dispatch_ms ?? 0) + cooldown_ms}`,
+    observed: since_ms === null ? 'no earlier dispatch' : `${spelled(since_ms)} since the last dispatch`,
+    threshold: `>= ${spelled(cooldown_ms)}`,
+    note: over ? 'cooldown is over' : `held back for another ${spelled(cooldown_ms - (since_ms ?? 0))}`,
   };
 }
 
@@ -155,6 +155,25 @@ function budgetGate(policy: RetrainPolicy, { spent_month_nano_usd }: Situation):
   };
 }
 
+/** A duration for a sentence: its two largest units, `1 d 4 h`, `12 min 5 s`, `8 s`; below a second in ms. */
+function spelled(duration_ms: number): string {
+  if (duration_ms < 1_000) return `${Math.round(duration_ms)} ms`;
+  const units: readonly (readonly [string, number])[] = [
+    ['d', 86_400_000],
+    ['h', 3_600_000],
+    ['min', 60_000],
+    ['s', 1_000],
+  ];
+  const first = units.findIndex(([, unit_ms]) => duration_ms >= unit_ms);
+  let left_ms = duration_ms;
+  const parts = units.slice(first, first + 2).flatMap(([name, unit_ms]) => {
+    const count = Math.floor(left_ms / unit_ms);
+    left_ms -= count * unit_ms;
+    return count === 0 ? [] : [`${count} ${name}`];
+  });
+  return parts.join(' ');
+}
+
 /** Money for a sentence: dollars and cents, half-even. Sums are never made of these. */
 function dollars(nano_usd: bigint): string {
   return `$${formatCents(divideHalfEven(nano_usd, NANO_PER_CENT))}`;
@@ -165,8 +184,8 @@ function expiryGate({ decision_ttl_ms }: RetrainPolicy, { now_ms, created_at_ms 
   return {
     gate: 'expiry',
     result: age_ms < decision_ttl_ms ? 'pass' : 'fail',
-    observed: `${age_ms} ms old`,
-    threshold: `< ${decision_ttl_ms} ms`,
+    observed: `${spelled(age_ms)} old`,
+    threshold: `< ${spelled(decision_ttl_ms)}`,
     note: age_ms < decision_ttl_ms ? 'the evidence is fresh' : 'nothing is dispatched on old evidence',
   };
 }

@@ -105,6 +105,17 @@ describe('gates of a retraining decision', () => {
     });
   });
 
+  test('durations are said in their two largest units', () => {
+    const { gates } = decide({ created_at_ms: NOW_MS - 8_400, last_dispatch_ms: NOW_MS - 3 * HOUR_MS - 120_000 });
+    const said = (name: GateName) => gates.find((gate) => gate.gate === name);
+    expect(said('expiry')).toMatchObject({ observed: '8 s old', threshold: '< 1 d' });
+    expect(said('cooldown')).toMatchObject({
+      observed: '3 h 2 min since the last dispatch',
+      threshold: '>= 1 d',
+      note: 'held back for another 20 h 58 min',
+    });
+  });
+
   test('an approval never overrides another gate', () => {
     expect(decide({ approved_by: 'mia', runs_active: 1 }, { mode: 'approve' }).state).toBe('deferred');
   });
