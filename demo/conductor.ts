@@ -87,11 +87,14 @@ export class Conductor {
   #serving = '';
   #retrain: RetrainRequest | null = null;
   #planted_ms = 0;
+  /** Ends every wait when it is aborted. */
+  #waiting: AbortSignal;
   readonly #secrets = newSecrets();
 
   constructor(plan: DemoPlan) {
     this.plan = plan;
     this.report = emptyReport(plan);
+    this.#waiting = plan.signal;
   }
 
   get url(): string {
@@ -241,6 +244,7 @@ export class Conductor {
 
   /** Stops the cluster, waits until everything is stored and told, and fills in the accounts. */
   async settle(): Promise<void> {
+    this.#waiting = new AbortController().signal; // Ctrl-C ended the run; what was sent is still waited for
     await this.#stopTraffic();
     const { training } = this.report;
     const incidents = await this.#incidents();
@@ -378,7 +382,7 @@ export class Conductor {
     const end_ms = systemClock.elapsed_ms() + limit_ms;
     while (!(await holds())) {
       if (systemClock.elapsed_ms() > end_ms) throw new LeewayError('LW-TIMEOUT', `waited ${limit_ms} ms for ${what}`);
-      await systemClock.sleep(POLL_MS, this.plan.signal);
+      await systemClock.sleep(POLL_MS, this.#waiting);
     }
   }
 }
