@@ -1,5 +1,4 @@
 import type { ChildProcess } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../src/core/clock.ts';
@@ -385,11 +384,6 @@ export class Conductor {
       await systemClock.sleep(POLL_MS, this.#waiting);
     }
   }
-}
-
-/** A seed for a run that was given none. */
-export function randomSeed(): number {
-  return randomInt(1, 1_000_000);
 }
 
 function seconds(duration_ms: number): number {

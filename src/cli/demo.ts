@@ -1,12 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Conductor, randomSeed } from '../../demo/conductor.ts';
+import { Conductor } from '../../demo/conductor.ts';
 import { DRIFT_KINDS, type DriftKind, isDriftKind } from '../../demo/drifts.ts';
 import { failuresOf } from '../../demo/report.ts';
 import { systemClock } from '../core/clock.ts';
 import { EXIT, LeewayError } from '../core/errors.ts';
-import { integerBelow, seededRandom } from '../core/random.ts';
+import { integerBelow, seededRandom, systemRandom } from '../core/random.ts';
 import { writeWhole } from '../files/input.ts';
 import { defineCommand, type Terminal, usage } from './command.ts';
 
@@ -27,7 +27,8 @@ export const command = defineCommand({
     port: { type: 'string', value: 'P', about: 'port of the console; 0 takes a free one', default: '8787' },
   },
   run: async ({ values, terminal }) => {
-    const seed = values.seed === undefined ? randomSeed() : whole('seed', values.seed, 0, 2 ** 31);
+    const seed =
+      values.seed === undefined ? integerBelow(systemRandom, 1_000_000) : whole('seed', values.seed, 0, 2 ** 31);
     const random = seededRandom(seed);
     const ranks = whole('ranks', values.ranks, 3, 7);
     const chosen = { rank: integerBelow(random, ranks), drift: integerBelow(random, DRIFT_KINDS.length) };
