@@ -6,7 +6,6 @@ import { windowAlpha } from '../drift/alarm-budget.ts';
 import { readLines } from '../files/input.ts';
 import { version } from '../files/version.ts';
 import { analyse } from '../pipeline/analyse.ts';
-import { recipientOf } from '../pipeline/deliver.ts';
 import { ingest } from '../pipeline/ingest.ts';
 import { JobWatch } from '../pipeline/job-watch.ts';
 import { HISTORY_MS, ModelWatch } from '../pipeline/model-watch.ts';
