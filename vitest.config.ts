@@ -1,3 +1,4 @@
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import { defineConfig } from 'vitest/config';
 
 /** Tests that start real processes, engines, sockets under load or browsers: they share the machine with what they start. */
@@ -10,8 +11,23 @@ const system = [
   'test/demo/{child,client,job,serve-model,trainer}.test.ts',
 ];
 
+/** The longest first: the others fill the second worker meanwhile. */
+const longest = ['integration/demo', 'browser/console', 'integration/service', 'integration/kill-service'];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const found = longest.findIndex((name) => moduleId.endsWith(`test/${name}.test.ts`));
+      return found === -1 ? longest.length : found;
+    };
+    return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other));
+  }
+}
+
 export default defineConfig({
   test: {
+    maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     coverage: { provider: 'v8', include: ['src/**', 'collectors/**', 'alerts/**'] },
     projects: [
       { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: system } },

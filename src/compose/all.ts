@@ -27,7 +27,7 @@ import { createCollecting } from './collecting.ts';
 import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
-import { accountWatch, collectorEvents, ingested, scrapeGauges, silenceFindings, watchdog } from './self-watch.ts';
+import { accountWatch, analysisLag, collectorEvents, ingested, scrapeGauges, silenceFindings, watchdog } from './self-watch.ts';
 import { reload } from './reload.ts';
 import { createServices } from './services.ts';
 
@@ -200,8 +200,8 @@ async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Pr
           ...silenceFindings(reading.sources, now_ms),
         ],
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
-        holder: `${process.pid}@${installation}`,
-        onAnalysed: (engine, seconds) => metrics.analysisLagSeconds({ engine }, seconds),
+        holder: installation, // of a data directory there is one process: after a crash its successor need not wait
+        onAnalysed: analysisLag(metrics, clock),
         onFinding: ({ key, name, value }) => stream.emit({ event: 'finding', data: { id: key, name, value } }),
         onError: failed('analysis'),
       },

@@ -1,7 +1,8 @@
 import { INCIDENTS } from '../control/collections.ts';
-import { systemClock } from '../core/clock.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
 import type { Finding } from '../core/finding.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
+import type { AnalysisOptions } from '../pipeline/analyse.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import type { CostBook } from '../read/costs.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
@@ -155,6 +156,16 @@ export function scrapeGauges(metrics: ServiceMetrics, doors: { bus: Bus; costs: 
     for (const [category, nano_usd] of Object.entries(totals))
       if (category !== 'billed') metrics.costUsd({ category }, Number(nano_usd) / 1e9);
   });
+}
+
+/** Keeps what each engine has read until; at a scrape the gauge is the time since, so a stuck engine's lag grows. */
+export function analysisLag(metrics: ServiceMetrics, clock: Clock): AnalysisOptions['onAnalysed'] {
+  const read_until_ms = new Map<string, number>();
+  metrics.beforeScrape(() => {
+    for (const [engine, until_ms] of read_until_ms)
+      metrics.analysisLagSeconds({ engine }, (clock.elapsed_ms() - until_ms) / 1000);
+  });
+  return (engine, until_ms) => void read_until_ms.set(engine, until_ms);
 }
 
 export function ingested(

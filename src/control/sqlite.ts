@@ -104,6 +104,12 @@ class SqliteControl implements Control {
     });
   }
 
+  async release(name: string, holder: string): Promise<void> {
+    await this.transaction(async () => {
+      this.#tables.statement('DELETE FROM leases WHERE name = ? AND holder = ?').run(name, holder);
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tail;
     if (this.#tables.database.isOpen) this.#tables.database.close();

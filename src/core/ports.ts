@@ -135,4 +135,6 @@ export interface Control extends AsyncDisposable {
   transaction<Result>(work: (tx: ControlTransaction) => Promise<Result>): Promise<Result>;
   /** Takes or renews the lease `name` for `holder` until now + ttl; false when another holder's lease is alive. */
   lease(name: string, holder: string, ttl_ms: number): Promise<boolean>;
+  /** Ends the lease `name` at once if `holder` has it, so that the next one need not wait for its end. */
+  release(name: string, holder: string): Promise<void>;
 }

@@ -8,6 +8,8 @@ import type { ModelAnalysis, ModelWatch } from './model-watch.ts';
 import type { Retraining } from './retrain.ts';
 import type { Episode } from './retrain-episode.ts';
 
+export type AnalysisEngine = 'straggler' | 'drift' | 'delivery';
+
 export type AnalysisOptions = {
   readonly clock: Clock;
   readonly control: Control;
@@ -18,30 +20,34 @@ export type AnalysisOptions = {
   /** Findings about Leeway itself: an account that does not add up, a source that fell silent. */
   readonly ownFindings: (now_ms: number, signal: AbortSignal) => Promise<Finding[]>;
   readonly saveModels: (states: readonly ModelState[], now_ms: number) => Promise<void>;
-  /** This process's name in the lease table: one worker analyses at a time. */
+  /** This worker's name in the lease table: one worker analyses at a time. */
   readonly holder: string;
-  readonly onAnalysed: (engine: 'straggler' | 'drift' | 'delivery', seconds: number) => void;
+  /** An engine has read all that was stored before `until_ms` of the clock's elapsed time. */
+  readonly onAnalysed: (engine: AnalysisEngine, until_ms: number) => void;
   readonly onFinding: (finding: Finding) => void;
   readonly onError: (error: unknown) => void;
 };
 
 /** Rows are judged within this of being stored (contract: 5 s, with inserts at 0.3 s in front). */
 const INTERVAL_MS = 1_000;
+const LEASE = 'analysis';
 /** A worker that stops answering loses its shard after this. */
 const LEASE_MS = 15_000;
 
 /** The analysis loop: reads windows from the store, judges them, hands findings to the desk and to retraining. */
 export async function analyse(options: AnalysisOptions, signal: AbortSignal): Promise<void> {
-  await every(options.clock, INTERVAL_MS, () => analyseOnce(options, signal), { signal, onError: options.onError });
+  const { control, clock, holder, onError } = options;
+  await every(clock, INTERVAL_MS, () => analyseOnce(options, signal), { signal, onError });
+  await control.release(LEASE, holder); // its successor goes on at once
 }
 
 /** One look at everything. Does nothing while another worker holds the lease. */
 export async function analyseOnce(options: AnalysisOptions, signal: AbortSignal): Promise<void> {
-  if (!(await options.control.lease('analysis', options.holder, LEASE_MS))) return;
+  if (!(await options.control.lease(LEASE, options.holder, LEASE_MS))) return;
   const now_ms = options.clock.now_ms();
-  const stragglers = await timed(options, 'straggler', () => options.jobs.analyse(now_ms, signal));
-  const models = await timed(options, 'drift', () => options.models.analyse(now_ms, signal));
-  const own = await timed(options, 'delivery', () => options.ownFindings(now_ms, signal));
+  const stragglers = await look(options, 'straggler', () => options.jobs.analyse(now_ms, signal));
+  const models = await look(options, 'drift', () => options.models.analyse(now_ms, signal));
+  const own = await look(options, 'delivery', () => options.ownFindings(now_ms, signal));
   const drift = models.flatMap(({ finding, quality }) => (quality === null ? [finding] : [finding, quality]));
   const findings = [...stragglers, ...drift, ...own];
   await options.desk.judge(findings, now_ms, {
@@ -65,18 +71,18 @@ function episodeOf({ finding }: ModelAnalysis, judgements: readonly Judgement[])
   return { incident_id: incident.id, opened_at_ms: incident.opened_at_ms };
 }
 
-async function timed<Item>(
+async function look<Item>(
   { clock, onAnalysed, onError }: AnalysisOptions,
-  engine: 'straggler' | 'drift' | 'delivery',
+  engine: AnalysisEngine,
   work: () => Promise<Item[]>,
 ): Promise<Item[]> {
   const started_ms = clock.elapsed_ms();
   try {
-    return await work();
+    const found = await work();
+    onAnalysed(engine, started_ms);
+    return found;
   } catch (error) {
     onError(error); // one engine's failure must not blind the others
     return [];
-  } finally {
-    onAnalysed(engine, (clock.elapsed_ms() - started_ms) / 1000);
   }
 }

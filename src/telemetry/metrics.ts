@@ -75,7 +75,7 @@ function instruments(registry: Registry): Omit<ServiceMetrics, 'beforeScrape' | 
     spoolOldestSeconds: g('leeway_spool_oldest_seconds', 'Age of the oldest frame that the store does not hold.'),
     ingestLagSeconds: g('leeway_ingest_lag_seconds', 'Age of the newest frame that the store does not hold.'),
     storeInsertSeconds: histogram(registry, 'leeway_store_insert_seconds', 'Duration of one insert into the store.'),
-    analysisLagSeconds: g('leeway_analysis_lag_seconds', 'Age of the newest row that an engine has not read.', [
+    analysisLagSeconds: g('leeway_analysis_lag_seconds', 'Age of the oldest row that an engine may not have read.', [
       'engine',
     ]),
     incidents: g('leeway_incidents', 'Incidents by kind, severity and status.', ['kind', 'severity', 'status']),

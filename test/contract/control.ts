@@ -159,6 +159,16 @@ export function controlContract(open: (clock: ManualClock) => Promise<Control>):
     expect(await control.lease('shard', 'one', 1000)).toBe(false);
   });
 
+  test('a released lease is free at once; nobody releases that of another', async () => {
+    await using control = await open(new ManualClock());
+    await control.release('shard', 'one');
+    expect(await control.lease('shard', 'one', 1000)).toBe(true);
+    await control.release('shard', 'two');
+    expect(await control.lease('shard', 'two', 1000)).toBe(false);
+    await control.release('shard', 'one');
+    expect(await control.lease('shard', 'two', 1000)).toBe(true);
+  });
+
   test('a transaction inside a transaction is a programmer error, not a deadlock', async () => {
     await using control = await open(new ManualClock());
     const nested = control.transaction(() => control.transaction(async () => 1));
