@@ -27,7 +27,15 @@ import { createCollecting } from './collecting.ts';
 import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
-import { accountWatch, analysisLag, collectorEvents, ingested, scrapeGauges, silenceFindings, watchdog } from './self-watch.ts';
+import {
+  accountWatch,
+  analysisLag,
+  collectorEvents,
+  ingested,
+  scrapeGauges,
+  silenceFindings,
+  watchdog,
+} from './self-watch.ts';
 import { reload } from './reload.ts';
 import { createServices } from './services.ts';
 
