@@ -41,7 +41,8 @@ function innerEdges(seen: readonly Seen[], bins_max: number): number[] {
 }
 
 function between(low: number, high: number): number {
-  const middle = low + (high - low) / 2;
+  const span = high - low;
+  const middle = Number.isFinite(span) ? low + span / 2 : low / 2 + high / 2; // the whole range of doubles overflows
   return middle > low ? middle : high;
 }
 
