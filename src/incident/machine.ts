@@ -29,7 +29,7 @@ type Verdict = 'breach' | 'hold' | 'clear' | 'no_data' | 'error';
 
 /**
  * One judgement of one rule on one key: pure, deterministic, no clock. States: pending → firing → recovering →
- * resolved; no_data and error keep an open incident open until `no_data_resolve_ms`. Opening needs `for_ms` of breach,
+ * resolved; no_data and error keep an open incident open until `no_data_resolve_ms`. Opening needs a breach that is `for_ms` old (by the finding's own start),
  * resolving `keep_firing_ms` of clear values; a relapse within `reopen_ms` reopens the same incident.
  */
 export function step(incident: Incident | null, rule: Rule, observation: Observation, now_ms: number): Step {
@@ -55,20 +55,28 @@ function verdictOf(rule: Rule, observation: Observation): Verdict {
 function begin(rule: Rule, verdict: Verdict, finding: Finding | null, now_ms: number): Step {
   if (verdict !== 'breach' || finding === null) return { incident: null, events: [] };
   const pending = fresh(rule, finding, now_ms);
-  return rule.for_ms > 0 ? { incident: pending, events: [] } : opened(pending, finding, now_ms);
+  return lasts(pending, rule, now_ms) ? opened(pending, finding, now_ms) : { incident: pending, events: [] };
 }
 
 function stepPending(incident: Incident, rule: Rule, verdict: Verdict, finding: Finding | null, now_ms: number): Step {
   if (verdict === 'breach' && finding !== null) {
     const seen = { ...shows(incident, rule, finding, now_ms), breach_last_ms: now_ms };
-    const held = now_ms - (incident.breach_since_ms ?? now_ms) >= rule.for_ms;
-    return held
+    return lasts(incident, rule, now_ms)
       ? opened({ ...seen, severity: severityOf(rule, finding) }, finding, now_ms)
       : { incident: seen, events: [] };
   }
   const unknown = verdict === 'no_data' || verdict === 'error';
   const patient = now_ms - (incident.breach_last_ms ?? now_ms) <= rule.for_ms;
   return { incident: unknown && patient ? incident : null, events: [] };
+}
+
+function lasts({ breach_since_ms }: Incident, rule: Rule, now_ms: number): boolean {
+  return now_ms - (breach_since_ms ?? now_ms) >= rule.for_ms;
+}
+
+/** When the condition began: as the finding says, which is earlier than when it could be told. */
+function breachStart({ started_at_ms }: Finding, now_ms: number): number {
+  return Math.min(started_at_ms ?? now_ms, now_ms);
 }
 
 function opened(incident: Incident, finding: Finding, now_ms: number): Step {
@@ -233,7 +241,7 @@ function fresh(rule: Rule, finding: Finding, now_ms: number): Incident {
     finding: finding.name,
     findings: [judged(rule, finding)],
     watched: 1,
-    breach_since_ms: now_ms,
+    breach_since_ms: breachStart(finding, now_ms),
     breach_last_ms: now_ms,
     recovering_since_ms: null,
     unknown_since_ms: null,

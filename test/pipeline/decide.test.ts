@@ -261,8 +261,9 @@ test('resolving by hand tells it, stays though the fault still shows, and a seco
 
 test("a pending incident is nobody's business: it cannot be acknowledged", async () => {
   await using house = await openHouse({ rules: [ruleOf({ for_ms: 1000 })] });
-  const incident = await opened(house);
-  expect(incident.state).toBe('pending');
+  await house.desk.judge([{ ...bad, started_at_ms: null }], house.clock.now_ms());
+  const [incident] = await house.incidents();
+  if (incident?.state !== 'pending') throw new Error('nothing is pending');
   await expect(house.desk.acknowledge(incident.id, ann)).rejects.toMatchObject({ code: 'LW-NOT-FOUND' });
   await expect(house.desk.resolve('inc_none', ann)).rejects.toMatchObject({ code: 'LW-NOT-FOUND' });
 });
