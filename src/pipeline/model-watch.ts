@@ -19,7 +19,7 @@ import {
   WINDOW_ROWS_MAX,
 } from '../read/model-rows.ts';
 import { TableNews } from '../read/table-news.ts';
-import { ACCURACY, driftFinding, type DriftSituation, qualityFinding } from './model-findings.ts';
+import { ACCURACY, DRIFTED_ACCURACY, driftFinding, type DriftSituation, qualityFinding } from './model-findings.ts';
 import {
   assessedWindows,
   driftStart,
@@ -299,7 +299,10 @@ export class ModelWatch {
       rows,
       labelled_rows: labelled,
       coverage_ratio: requests > 0 ? Math.min(1, rows / requests) : 1,
-      accuracy: quality === null ? null : assessAccuracy({ reference: quality, window }, ACCURACY),
+      accuracy:
+        quality === null
+          ? null
+          : assessAccuracy({ reference: quality, window }, started_ms === null ? ACCURACY : DRIFTED_ACCURACY),
       reference_accuracy: quality === null || quality.labelled === 0 ? null : quality.correct / quality.labelled,
     };
   }
