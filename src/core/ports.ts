@@ -1,5 +1,6 @@
-import type { LeewayRecord, RecordType } from './records.ts';
 import type { Outcome } from './outcome.ts';
+import type { SampleRows } from './samples.ts';
+import type { StoredRecord, TableName } from './tables.ts';
 
 /**
  * The doors that the pipeline speaks through. Embedded: spool, chdb child, node:sqlite. Scaled: Kafka, ClickHouse,
@@ -13,7 +14,9 @@ export type Batch = {
   readonly epoch: number;
   /** 1, 2, 3 … within the epoch. */
   readonly sequence: number;
-  readonly records: readonly LeewayRecord[];
+  readonly records: readonly StoredRecord[];
+  /** Samples of open ingest. A batch holds at least one record or sample. */
+  readonly samples?: SampleRows;
 };
 
 /** What became of a batch at the bus: durable now, or known already (a repeat stores nothing new). */
@@ -21,14 +24,17 @@ export type Published = { readonly repeated: boolean };
 
 /** Rows of one table as they travel: a run of frames whose bytes are ClickHouse Native blocks. */
 export type Delivery = {
-  readonly table: RecordType;
+  readonly table: TableName;
   /** Path of a readable file of Native blocks (a closed spool segment). */
   readonly path: string;
   readonly rows: number;
   readonly frames: readonly FrameHeader[];
 };
 
-/** What a frame says of itself. `lineage` orders acceptance: the first row of a key wins. */
+/**
+ * What a frame says of itself. `lineage` orders acceptance: the first row of a key wins. Its upper 12 bits name the stream
+ * (embedded: 0; Kafka: the partition), the lower 52 the place within it; order means something within a stream only.
+ */
 export type FrameHeader = {
   readonly lineage: bigint;
   readonly source: string;
@@ -36,8 +42,10 @@ export type FrameHeader = {
   readonly sequence: number;
   /** Frames of the same batch (one a table): the batch is complete when that many are there. */
   readonly parts: number;
-  readonly table: RecordType;
+  readonly table: TableName;
   readonly rows: number;
+  /** Of samples: the number that rows of this source and epoch carry in their segment; else 0. */
+  readonly origin: number;
 };
 
 export type Backlog = {

@@ -1,13 +1,14 @@
-import type { RecordType } from './records.ts';
+import { type LeewayRecord, RECORD_TYPES, type RecordType } from './records.ts';
 
 /**
  * How a column is kept: `text` LowCardinality string, `string` plain string, `integer` Int64, `real` Float64, `time`
- * Float64 Unix ms as sent, `flag` Bool, `json` JSON text. A trailing `?` makes it nullable.
+ * Float64 Unix ms as sent, `flag` Bool, `json` JSON text, `id` UInt64 from a decimal string. A trailing `?` makes it
+ * nullable.
  */
-export type ColumnKind = 'text' | 'string' | 'integer' | 'real' | 'time' | 'flag' | 'json';
+export type ColumnKind = 'text' | 'string' | 'integer' | 'real' | 'time' | 'flag' | 'json' | 'id';
 export type Column = ColumnKind | `${ColumnKind}?`;
 
-/** One wide typed table of the telemetry store, one a record type. */
+/** One wide typed table of the telemetry store, one a record type or kind of series row. */
 export type Table = {
   /** The field that places a row in time; `at` DateTime64(3) is derived from it. */
   readonly time: string | null;
@@ -18,6 +19,25 @@ export type Table = {
 };
 
 const interval = { from_ms: 'time', to_ms: 'time?' } as const;
+
+/**
+ * What open ingest (remote write, OTLP) stores beside samples: `series` says what the id of a sample means; the others are
+ * rare next to samples. No sender writes these as records.
+ */
+export const SERIES_TABLES = ['series', 'histogram', 'exemplar', 'metadata'] as const;
+export type SeriesTable = (typeof SERIES_TABLES)[number];
+
+/** A table with typed columns and a row a record. */
+export type TypedTable = RecordType | SeriesTable;
+
+/** The narrow table of samples has a layout of its own (formats/sample-frame.ts): id, time, scaled value. */
+export const SAMPLES = 'samples';
+
+/** Every table that frames carry rows of. */
+export type TableName = TypedTable | typeof SAMPLES;
+
+/** A row on its way to a typed table: a record, or a row of a series table. */
+export type StoredRecord = LeewayRecord | { readonly type: SeriesTable; readonly [field: string]: unknown };
 
 /** Every table by record type. Adding a field here is a migration of the store (`ADD COLUMN`), never a change of meaning. */
 export const TABLES = {
@@ -246,4 +266,24 @@ export const TABLES = {
   commitment: { time: 'from_ms', key: ['id'], columns: { id: 'text', ...interval } },
   correction: { time: 'from_ms', key: ['asset'], columns: { asset: 'text', ...interval, usd: 'string' } },
   budget: { time: null, key: [], columns: { scope: 'json', period: 'text', usd: 'string' } },
-} as const satisfies Record<RecordType, Table>;
+  // no time: a series that is announced again by every restart stays one row
+  series: {
+    time: null,
+    key: ['metric', 'id'],
+    columns: { id: 'id', metric: 'text', labels: 'json', kind: 'text?', unit: 'text?', help: 'string?' },
+  },
+  histogram: {
+    time: 'at_ms',
+    key: ['series'],
+    columns: { series: 'id', at_ms: 'time', count: 'json', sum: 'json', schema: 'integer', is_float: 'flag' },
+  },
+  exemplar: { time: 'at_ms', key: ['series'], columns: { series: 'id', at_ms: 'time', value: 'json', labels: 'json' } },
+  metadata: {
+    time: null,
+    key: ['metric'],
+    columns: { metric: 'text', kind: 'text?', unit: 'text?', help: 'string?' },
+  },
+} as const satisfies Record<TypedTable, Table>;
+
+export const TYPED_TABLES: readonly TypedTable[] = [...RECORD_TYPES, ...SERIES_TABLES];
+export const TABLE_NAMES: readonly TableName[] = [...TYPED_TABLES, SAMPLES];

@@ -1,6 +1,13 @@
 import { canonicalJson, compareUtf8 } from '../core/canonical.ts';
 import type { LeewayRecord, RecordType } from '../core/records.ts';
-import { type Column, type ColumnKind, type Table, TABLES } from '../core/tables.ts';
+import {
+  type Column,
+  type ColumnKind,
+  type StoredRecord,
+  type Table,
+  TABLES,
+  type TypedTable,
+} from '../core/tables.ts';
 import { NativeWriter } from './native.ts';
 
 /**
@@ -24,12 +31,13 @@ const NATIVE_TYPES: Readonly<Record<ColumnKind, string>> = {
   time: 'Float64',
   flag: 'Bool',
   json: 'String',
+  id: 'UInt64',
 };
 
 type Field = { readonly name: string; readonly kind: ColumnKind; readonly nullable: boolean };
 type Layout = { readonly time: string | null; readonly fields: readonly Field[]; readonly names: ReadonlySet<string> };
 
-const layouts = new Map<RecordType, Layout>();
+const layouts = new Map<TypedTable, Layout>();
 
 /** Kind and nullability of a column of core/tables.ts. */
 export function columnParts(column: Column): { kind: ColumnKind; nullable: boolean } {
@@ -37,7 +45,7 @@ export function columnParts(column: Column): { kind: ColumnKind; nullable: boole
   return { kind: (nullable ? column.slice(0, -1) : column) as ColumnKind, nullable }; // by the template type of Column
 }
 
-function layoutOf(type: RecordType): Layout {
+function layoutOf(type: TypedTable): Layout {
   const known = layouts.get(type);
   if (known !== undefined) return known;
   const table: Table = TABLES[type];
@@ -48,7 +56,7 @@ function layoutOf(type: RecordType): Layout {
 }
 
 /** Columns of a frame after its first one (`lin`), in order, with their Native types. */
-export function frameColumns(type: RecordType): NativeColumn[] {
+export function frameColumns(type: TypedTable): NativeColumn[] {
   const fields = layoutOf(type).fields.map(({ name, kind, nullable }) => {
     const native = NATIVE_TYPES[kind];
     return { name, type: nullable ? `Nullable(${native})` : native };
@@ -65,7 +73,7 @@ type Loose = Readonly<Record<string, unknown>>;
 type Rows = readonly Loose[];
 
 /** The columns of `records`, all of one type and at least one, as Native column data after `lin`. */
-export function encodeColumns(type: RecordType, records: readonly LeewayRecord[], digest: Digest): Buffer {
+export function encodeColumns(type: TypedTable, records: readonly StoredRecord[], digest: Digest): Buffer {
   const rows = records as readonly unknown[] as Rows; // fields are looked up by the table's names from here on
   const layout = layoutOf(type);
   const writer = new NativeWriter(records.length * 160 + 512);
@@ -94,6 +102,8 @@ function encodeField(writer: NativeWriter, field: Field, rows: Rows): void {
       return encodeTexts(writer, field, rows);
     case 'integer':
       return writer.raw(integers(rows, field.name));
+    case 'id':
+      return writer.raw(BigUint64Array.from(rows, (row) => idOf(row[field.name])));
     case 'real':
     case 'time':
       return writer.raw(Float64Array.from(rows, (row) => finite(row[field.name])));
@@ -122,6 +132,12 @@ function encodeTexts(writer: NativeWriter, field: Field, rows: Rows): void {
 function textOf(field: Field, value: unknown): string {
   if (field.kind === 'json') return value === undefined ? (field.nullable ? '' : 'null') : JSON.stringify(value);
   return typeof value === 'string' && value.isWellFormed() ? value : '';
+}
+
+const ID = /^(0|[1-9][0-9]{0,19})$/;
+
+function idOf(value: unknown): bigint {
+  return typeof value === 'string' && ID.test(value) ? BigInt.asUintN(64, BigInt(value)) : 0n;
 }
 
 function finite(value: unknown): number {
@@ -166,6 +182,8 @@ function fits(kind: ColumnKind, value: unknown): boolean {
       return typeof value === 'boolean';
     case 'json':
       return value !== undefined;
+    case 'id':
+      return typeof value === 'string' && String(idOf(value)) === value;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { QueryParameters, StoredAccount } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
-import { RECORD_TYPES, type RecordType } from '../core/records.ts';
+import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import { LEDGER_CHUNK, LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './schema.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
@@ -128,9 +128,9 @@ export class AccountReader {
 
   async #recount(upto: bigint): Promise<void> {
     const counted = new Map<string, Counted>();
-    const stale: { table: RecordType; partition: string; parts: string }[] = [];
+    const stale: { table: TableName; partition: string; parts: string }[] = [];
     for (const { table: name, partition, parts } of await this.#select<PartListRow>(PART_LISTS, {})) {
-      const table = RECORD_TYPES.find((type) => type === name);
+      const table = TABLE_NAMES.find((type) => type === name);
       if (table === undefined) continue;
       const before = this.#counted.get(`${table} ${partition}`);
       if (before?.parts === parts) counted.set(`${table} ${partition}`, before);

@@ -1,21 +1,25 @@
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
 import type { Delivery, QueryParameters, Store, StoredAccount } from '../core/ports.ts';
-import { RECORD_TYPES } from '../core/records.ts';
+import { SAMPLES, TYPED_TABLES } from '../core/tables.ts';
 import { AccountReader } from './account.ts';
 import { lockDataDir } from './data-dir-lock.ts';
 import { EmbeddedEngine, EngineError, type StoreEvent } from './embedded-engine.ts';
+import { SampleOrder } from './sample-order.ts';
 import {
   COMPLETE_SEQUENCES,
   createStatements,
+  countDelivery,
   DROP_INCOMING,
   FRAMES,
   freshRows,
-  insertSegment,
+  insertDelivery,
+  insertIncoming,
   LINEAGE_MAX,
-  loadSegment,
+  loadDelivery,
   tableName,
   typedColumns,
 } from './schema.ts';
@@ -76,10 +80,17 @@ const TIMEOUT_CODES: ReadonlySet<number> = new Set([159, 160]);
 type FreshRow = { lineage: string; found: string; fresh: string };
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
 
+/** What an insert saw: rows of the file, and by lineage those that were stored already. */
+type Inserted = { readonly found: number; readonly duplicates: ReadonlyMap<string, number> };
+
+/** Series named one by one in a statement: 100 KB of text. Beyond them all of the file is looked up. */
+const UNSURE_SERIES_MAX = 5_000;
+
 class EmbeddedStore implements Store {
   readonly #engine: EmbeddedEngine;
   readonly #clock: Clock;
   readonly #account: AccountReader;
+  readonly #order = new SampleOrder();
   #resources: AsyncDisposable | null = null;
   #inserting: Promise<unknown> = Promise.resolve();
 
@@ -102,7 +113,7 @@ class EmbeddedStore implements Store {
       signal.throwIfAborted();
       if (!columns.has(table)) await this.#engine.command(sql);
     }
-    for (const type of RECORD_TYPES) {
+    for (const type of TYPED_TABLES) {
       const names = columns.get(type)?.map((column) => column.name);
       for (const [name, definition] of typedColumns(type))
         if (names !== undefined && !names.includes(name))
@@ -119,34 +130,64 @@ class EmbeddedStore implements Store {
 
   async #insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
-    const { table, frames } = delivery;
-    const first = frames[0];
+    const first = delivery.frames[0];
     if (first === undefined) return ok(undefined);
     const file = path.resolve(delivery.path);
     try {
       await this.#engine.command(DROP_INCOMING);
-      await this.#engine.command(loadSegment(table, file));
-      const read = await this.#engine.commandRows<FreshRow>(freshRows(table, first.lineage));
-      const found = read.reduce((sum, row) => sum + Number(row.found), 0);
+      const insert = delivery.table === SAMPLES ? this.#insertSamples : this.#insertRecords;
+      const { found, duplicates } = await insert.call(this, delivery, file);
       // what the engine does not see it would not store, and say nothing
       if (found !== delivery.rows)
         return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${file}`);
-      const fresh = new Map(read.map((row) => [row.lineage, Number(row.fresh)]));
-      await this.#engine.command(insertSegment(table));
       await this.#engine.command(DROP_INCOMING);
-      const stored_at = new Date(this.#clock.now_ms()).toISOString().slice(0, 23).replace('T', ' ');
-      const ledger = frames.map((frame) => {
-        const lineage = String(frame.lineage);
-        const duplicates = frame.rows - (fresh.get(lineage) ?? 0);
-        return { ...frame, lineage, duplicates, stored_at };
-      });
-      const past = this.#account.isPast(first.lineage);
-      await this.#engine.insertRows(FRAMES, ledger);
-      if (past) this.#account.forget();
+      await this.#note(delivery, first.lineage, duplicates);
       return ok(undefined);
     } catch (error) {
       return insertOutcome(error);
     }
+  }
+
+  async #insertRecords(delivery: Delivery, file: string): Promise<Inserted> {
+    await this.#engine.command(loadDelivery(delivery, file));
+    const { found, duplicates } = await this.#incoming(delivery);
+    if (found === delivery.rows) await this.#engine.command(insertIncoming(delivery.table));
+    return { found, duplicates };
+  }
+
+  /** Nearly all samples are later than any of their series; only where they are not the store is asked what it holds. */
+  async #insertSamples(delivery: Delivery, file: string): Promise<Inserted> {
+    const [count] = await this.#engine.commandRows<{ found: string }>(countDelivery(delivery, file));
+    const found = Number(count?.found);
+    if (found !== delivery.rows) return { found, duplicates: new Map() };
+    const ids = this.#order.unsure(await readFile(file));
+    let duplicates: Inserted['duplicates'] = new Map();
+    if (ids === null || ids.length > 0) {
+      const some = ids === null || ids.length > UNSURE_SERIES_MAX ? null : ids;
+      await this.#engine.command(loadDelivery(delivery, file, some));
+      duplicates = (await this.#incoming(delivery)).duplicates;
+    }
+    await this.#engine.command(insertDelivery(delivery, file));
+    return { found, duplicates };
+  }
+
+  /** Rows of the table `incoming` and how many of them a smaller lineage holds already, by lineage. */
+  async #incoming({ table, frames }: Delivery): Promise<Inserted> {
+    const rows = await this.#engine.commandRows<FreshRow>(freshRows(table, frames[0]?.lineage ?? 0n));
+    const found = rows.reduce((sum, row) => sum + Number(row.found), 0);
+    return { found, duplicates: new Map(rows.map((row) => [row.lineage, Number(row.found) - Number(row.fresh)])) };
+  }
+
+  /** Writes the ledger: a row a frame. What frames share in one lineage stands with the first of them. */
+  async #note({ frames }: Delivery, base: bigint, duplicates: Inserted['duplicates']): Promise<void> {
+    const stored_at = new Date(this.#clock.now_ms()).toISOString().slice(0, 23).replace('T', ' ');
+    const ledger = frames.map(({ source, epoch, sequence, parts, table, rows, lineage }) => {
+      const own = { source, epoch, sequence, parts, table, rows };
+      return { ...own, lineage: String(lineage), duplicates: duplicates.get(String(lineage)) ?? 0, stored_at };
+    });
+    const past = this.#account.isPast(base);
+    await this.#engine.insertRows(FRAMES, ledger);
+    if (past) this.#account.forget();
   }
 
   query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]> {

@@ -1,6 +1,15 @@
-import { RECORD_TYPES, type RecordType } from '../core/records.ts';
-import { type ColumnKind, type Table, TABLES } from '../core/tables.ts';
+import type { Delivery } from '../core/ports.ts';
+import {
+  type ColumnKind,
+  SAMPLES,
+  type Table,
+  TABLES,
+  type TableName,
+  TYPED_TABLES,
+  type TypedTable,
+} from '../core/tables.ts';
 import { columnParts, frameColumns } from '../formats/record-rows.ts';
+import { CREATE_SAMPLES, SAMPLE_STRUCTURE, sampleSelect } from './sample-schema.ts';
 
 /** Database of the telemetry tables. */
 export const DATABASE = 'leeway';
@@ -13,6 +22,7 @@ const COLUMN_TYPES: Readonly<Record<ColumnKind, readonly [type: string, codec: s
   time: ['Float64', 'Delta(8), ZSTD(1)'],
   flag: ['Bool', 'ZSTD(1)'],
   json: ['String', 'ZSTD(1)'],
+  id: ['UInt64', 'ZSTD(1)'],
 };
 
 /** The ledger's plain name, where no quotes are taken. */
@@ -29,7 +39,7 @@ export function literal(text: string): string {
 }
 
 /** `leeway`.`step` for a record type. */
-export function tableName(type: RecordType | 'frames'): string {
+export function tableName(type: TableName | 'frames'): string {
   return `${DATABASE}.${quoted(type)}`;
 }
 
@@ -41,7 +51,7 @@ function columnSql(name: string, kind: ColumnKind, nullable: boolean): string {
 }
 
 /** Column definitions that core/tables.ts asks for, by name: what a migration adds. */
-export function typedColumns(type: RecordType): Map<string, string> {
+export function typedColumns(type: TypedTable): Map<string, string> {
   const table: Table = TABLES[type];
   return new Map(
     Object.entries(table.columns).map(([name, column]) => {
@@ -52,12 +62,12 @@ export function typedColumns(type: RecordType): Map<string, string> {
 }
 
 /** The primary key: subject, time, digest of the whole record. Equal records meet there and count once. */
-export function keyColumns(type: RecordType): string[] {
-  return [...TABLES[type].key, 'at', 'record_hash'];
+export function keyColumns(type: TableName): string[] {
+  return type === SAMPLES ? ['id', 'at'] : [...TABLES[type].key, 'at', 'record_hash'];
 }
 
 /** `CREATE TABLE IF NOT EXISTS` of one record type. */
-export function createTable(type: RecordType): string {
+export function createTable(type: TypedTable): string {
   const columns = [
     'record_hash UInt64 CODEC(NONE)',
     "at DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
@@ -84,28 +94,52 @@ export function createStatements(): { table: string; sql: string }[] {
   return [
     { table: 'frames', sql: `CREATE DATABASE IF NOT EXISTS ${DATABASE}` },
     { table: 'frames', sql: CREATE_FRAMES },
-    ...RECORD_TYPES.map((type) => ({ table: type, sql: createTable(type) })),
+    { table: SAMPLES, sql: CREATE_SAMPLES },
+    ...TYPED_TABLES.map((type) => ({ table: type, sql: createTable(type) })),
   ];
 }
 
 /** Drops what an insert left in the session, however it ended. */
 export const DROP_INCOMING = 'DROP TEMPORARY TABLE IF EXISTS incoming';
 
+/** The rows of a delivery's file as the table has them, and `lin`, their lineage. */
+function deliveryRows({ table, frames }: Delivery, file: string): string {
+  if (table === SAMPLES) return sampleSelect(`file(${literal(file)}, Native, ${literal(SAMPLE_STRUCTURE)})`, frames);
+  const columns = frameColumns(table);
+  const structure = ['lin Tuple(UInt64)', ...columns.map((column) => `${quoted(column.name)} ${column.type}`)];
+  const names = columns.map((column) => quoted(column.name));
+  return `SELECT ${names.join(', ')}, lin.1 AS lin FROM file(${literal(file)}, Native, ${literal(structure.join(', '))})`;
+}
+
 /**
- * Reads a segment into the session's table `incoming`: its blocks, one a frame, are decoded once and not five times
- * (2,000 frames of 10 rows: 0.30 s of CPU instead of 0.86), and what is checked is what is inserted.
+ * Reads a delivery's file into the session's table `incoming`: its blocks, one a frame, are decoded once and not five
+ * times (2,000 frames of 10 rows: 0.30 s of CPU instead of 0.86), and what is checked is what is inserted. Of samples only
+ * those of the series `ids` (null: of all).
  */
-export function loadSegment(type: RecordType, file: string): string {
-  const columns = frameColumns(type).map((column) => `${quoted(column.name)} ${column.type}`);
-  const structure = literal(['lin Tuple(UInt64)', ...columns].join(', '));
-  return `CREATE TEMPORARY TABLE incoming ENGINE = Memory AS SELECT * FROM file(${literal(file)}, Native, ${structure})`;
+export function loadDelivery(delivery: Delivery, file: string, ids: readonly bigint[] | null = null): string {
+  const some = ids === null ? '' : ` WHERE id IN (${ids.join(', ')})`;
+  return `CREATE TEMPORARY TABLE incoming ENGINE = Memory AS ${deliveryRows(delivery, file)}${some}`;
+}
+
+/** Rows that the engine finds in a delivery's file. */
+export function countDelivery(delivery: Delivery, file: string): string {
+  return `SELECT count() AS found FROM (${deliveryRows(delivery, file)})`;
 }
 
 /** Inserts what was loaded. One block per partition, so a segment is one part where it lies in one month. */
-export function insertSegment(type: RecordType): string {
-  const names = frameColumns(type).map((column) => quoted(column.name));
-  return `INSERT INTO ${tableName(type)} (${names.join(', ')}, precedence)
-SELECT ${names.join(', ')}, bitNot(lin.1) FROM incoming
+export function insertIncoming(table: TableName): string {
+  return insertFrom(table, 'incoming');
+}
+
+/** Inserts a delivery's file as it is. */
+export function insertDelivery(delivery: Delivery, file: string): string {
+  return insertFrom(delivery.table, `(${deliveryRows(delivery, file)})`);
+}
+
+function insertFrom(table: TableName, source: string): string {
+  const columns = table === SAMPLES ? ['id', 'at', 'mant', 'exp'] : frameColumns(table).map(({ name }) => name);
+  const names = columns.map(quoted).join(', ');
+  return `INSERT INTO ${tableName(table)} (${names}, precedence) SELECT ${names}, bitNot(lin) FROM ${source}
 SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, max_partitions_per_insert_block = 0,
   min_insert_block_size_rows = 2000000, min_insert_block_size_bytes = 1000000000`;
 }
@@ -115,7 +149,7 @@ SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, max_p
  * `base`; and, summed over the frames, all rows that the engine found. The answer does not change when the segment is
  * inserted twice, because its own rows are not below `base`.
  */
-export function freshRows(type: RecordType, base: bigint): string {
+export function freshRows(type: TableName, base: bigint): string {
   const key = keyColumns(type).map(quoted).join(', ');
   return `WITH (SELECT (min(at), max(at)) FROM incoming) AS span
 SELECT toString(first) AS lineage, sum(times) AS found, countIf((${key}) NOT IN (
@@ -123,7 +157,7 @@ SELECT toString(first) AS lineage, sum(times) AS found, countIf((${key}) NOT IN 
   WHERE at >= span.1 AND at <= span.2 AND precedence > bitNot(toUInt64(${base}))
     AND (${key}) IN (SELECT ${key} FROM incoming)
 )) AS fresh FROM (
-  SELECT ${key}, min(lin.1) AS first, count() AS times FROM incoming GROUP BY ${key}
+  SELECT ${key}, min(lin) AS first, count() AS times FROM incoming GROUP BY ${key}
 ) GROUP BY first`;
 }
 
@@ -140,7 +174,7 @@ GROUP BY table, partition_id`;
  * Rows that partitions hold, by source and epoch, counted from the rows; `known` is 0 for rows whose frame the ledger
  * lacks or has above `upto`.
  */
-export function storedRows(partitions: readonly { table: RecordType; partition: string }[]): string {
+export function storedRows(partitions: readonly { table: TableName; partition: string }[]): string {
   const counted = partitions.map(
     ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
   bitNot(precedence) AS lineage, count() AS held

@@ -1,8 +1,9 @@
 import { crc32 } from 'node:zlib';
 import type { FrameHeader } from '../core/ports.ts';
-import type { RecordType } from '../core/records.ts';
+import { SAMPLES, type TableName } from '../core/tables.ts';
 import { frameColumns } from '../formats/record-rows.ts';
 import { NativeReader, NativeWriter } from '../formats/native.ts';
+import { SAMPLE_COLUMNS } from '../formats/sample-frame.ts';
 
 /**
  * A frame: the rows of one table of one batch, as one Native block that is also a log record. Its header is the
@@ -11,6 +12,13 @@ import { NativeReader, NativeWriter } from '../formats/native.ts';
  *
  *   varint columns · varint rows · "lin" · Tuple(`LW1 <length> <crc> <source> <epoch> <sequence> <parts> <rows>` UInt64)
  *   · 8 bytes lineage a row · the columns of the table
+ *
+ * Samples are too small for 8 bytes of lineage each. Their first column is the series' id, the header ends with the
+ * lineage and the origin, and the last column repeats the origin, one byte: rows of one source and epoch have one origin
+ * in a segment, and the store gives them the lineage of its first frame there.
+ *
+ *   varint columns · varint rows · "id" · Tuple(`LW2 … <rows> <lineage> <origin>` UInt64) · 8 bytes id a row · at, mant,
+ *   exp · "src" UInt8 · 1 byte origin a row
  *
  * Numbers are hexadecimal of fixed width, the source is percent-encoded. `length` is that of everything after the
  * type; the CRC-32 covers the number of columns, the header's fields from the source on and everything after the type.
@@ -32,60 +40,100 @@ export function segmentOf(lineage: bigint): number {
   return Number(lineage >> LINEAGE_FRAME_BITS);
 }
 
+/** Origins of one segment of samples: what one byte a row tells apart. */
+export const SEGMENT_ORIGINS_MAX = 256;
+
 const TYPE =
-  /^Tuple\(`LW1 ([0-9a-f]{8}) ([0-9a-f]{8}) (([^` ]+) ([0-9a-f]{14}) ([0-9a-f]{14}) ([0-9a-f]{2}) ([0-9a-f]{8}))` UInt64\)$/;
+  /^Tuple\(`LW[12] ([0-9a-f]{8}) ([0-9a-f]{8}) (([^` ]+) ([0-9a-f]{14}) ([0-9a-f]{14}) ([0-9a-f]{2}) ([0-9a-f]{8})(?: ([0-9a-f]{16}) ([0-9a-f]{2}))?)` UInt64\)$/;
 const TYPE_BYTES_MAX = 2048;
 
 function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, '0');
 }
 
-/** Bytes of the frame `header` whose columns after `lin` are `body`. */
+/**
+ * Bytes of the frame `header`. `body`: the columns after `lin`; of samples everything from the ids to the head of `src`.
+ */
 export function encodeFrame(header: FrameHeader, body: Buffer): Buffer[] {
-  const lineage = new BigUint64Array(header.rows).fill(header.lineage);
-  const lineageBytes = Buffer.from(lineage.buffer);
+  const isSamples = header.table === SAMPLES;
+  const payload = isSamples
+    ? [body, Buffer.alloc(header.rows, header.origin)]
+    : [lineageColumn(header.lineage, header.rows), body];
   const fields = [
     encodeURIComponent(header.source),
     hex(header.epoch, 14),
     hex(header.sequence, 14),
     hex(header.parts, 2),
     hex(header.rows, 8),
+    ...(isSamples ? [header.lineage.toString(16).padStart(16, '0'), hex(header.origin, 2)] : []),
   ].join(' ');
-  const columns = frameColumns(header.table).length + 1;
-  const crc = crc32(body, crc32(lineageBytes, crc32(`${columns} ${fields}`)));
-  const length = lineageBytes.length + body.length;
+  const columns = columnsOf(header.table);
+  let crc = crc32(`${columns} ${fields}`);
+  let length = 0;
+  for (const piece of payload) {
+    crc = crc32(piece, crc);
+    length += piece.length;
+  }
   const head = new NativeWriter(256);
   head.varint(columns);
   head.varint(header.rows);
-  head.column('lin', `Tuple(\`LW1 ${hex(length, 8)} ${hex(crc, 8)} ${fields}\` UInt64)`);
-  return [head.take(), lineageBytes, body];
+  const [name, version] = isSamples ? ['id', 'LW2'] : ['lin', 'LW1'];
+  head.column(name, `Tuple(\`${version} ${hex(length, 8)} ${hex(crc, 8)} ${fields}\` UInt64)`);
+  return [head.take(), ...payload];
 }
 
-/** A frame found in a segment file and where it lies: bytes [start, end). */
-export type FoundFrame = { readonly header: FrameHeader; readonly start: number; readonly end: number };
+function lineageColumn(lineage: bigint, rows: number): Buffer {
+  return Buffer.from(new BigUint64Array(rows).fill(lineage).buffer);
+}
+
+function columnsOf(table: TableName): number {
+  return 1 + (table === SAMPLES ? SAMPLE_COLUMNS.length : frameColumns(table).length);
+}
+
+/** The body that encodeFrame took, of a frame found in `bytes`: to give it another lineage or origin. */
+export function bodyOf(bytes: Buffer, { header, payload, end }: FoundFrame): Buffer {
+  return header.table === SAMPLES
+    ? bytes.subarray(payload, end - header.rows)
+    : bytes.subarray(payload + 8 * header.rows, end);
+}
+
+/** A frame found in a segment file and where it lies: bytes [start, end), its payload (all after the type) from `payload`. */
+export type FoundFrame = {
+  readonly header: FrameHeader;
+  readonly start: number;
+  readonly payload: number;
+  readonly end: number;
+};
 
 /** The whole and undamaged frame that begins at `offset`, or null. */
-export function frameAt(bytes: Buffer, offset: number, table: RecordType): FoundFrame | null {
+export function frameAt(bytes: Buffer, offset: number, table: TableName): FoundFrame | null {
   const reader = new NativeReader(bytes, offset);
   const columns = reader.varint();
   const rows = reader.varint();
-  if (columns === null || rows === null || rows === 0 || reader.string(8) !== 'lin') return null;
+  if (columns === null || rows === null || rows === 0 || reader.string(8) !== firstColumn(table)) return null;
   const match = TYPE.exec(reader.string(TYPE_BYTES_MAX) ?? '');
   if (match === null) return null;
-  const [, length, crc, fields = '', source = '', epoch, sequence, parts, declaredRows] = match;
+  const [, length, crc, fields = '', source = '', epoch, sequence, parts, declaredRows, lineage, origin] = match;
+  const from = reader.offset;
   const payload = reader.raw(number(length));
   if (payload === null || payload.length < 8 || number(declaredRows) !== rows) return null;
+  if ((lineage !== undefined) !== (table === SAMPLES)) return null;
   if (crc32(payload, crc32(`${columns} ${fields}`)) !== number(crc)) return null;
   const header = {
-    lineage: payload.readBigUInt64LE(0),
+    lineage: lineage === undefined ? payload.readBigUInt64LE(0) : BigInt(`0x${lineage}`),
     source: decodeURIComponent(source),
     epoch: number(epoch),
     sequence: number(sequence),
     parts: number(parts),
     table,
     rows,
+    origin: origin === undefined ? 0 : number(origin),
   };
-  return { header, start: offset, end: reader.offset };
+  return { header, start: offset, payload: from, end: reader.offset };
+}
+
+function firstColumn(table: TableName): string {
+  return table === SAMPLES ? 'id' : 'lin';
 }
 
 function number(text: string | undefined): number {
@@ -102,7 +150,7 @@ export type Scan = {
 };
 
 /** Walks `bytes`; after a damaged stretch it looks for the next whole frame. O(bytes) plus one CRC a candidate. */
-export function scanFrames(bytes: Buffer, table: RecordType): Scan {
+export function scanFrames(bytes: Buffer, table: TableName): Scan {
   const frames: FoundFrame[] = [];
   let offset = 0;
   let damaged_middle = false;
@@ -116,10 +164,10 @@ export function scanFrames(bytes: Buffer, table: RecordType): Scan {
   return { frames, tail_bytes: bytes.length - offset, damaged_middle };
 }
 
-const MARK = Buffer.from('\u0003lin', 'latin1');
-
-function nextFrame(bytes: Buffer, from: number, table: RecordType): FoundFrame | null {
-  for (let mark = bytes.indexOf(MARK, from); mark !== -1; mark = bytes.indexOf(MARK, mark + 1)) {
+function nextFrame(bytes: Buffer, from: number, table: TableName): FoundFrame | null {
+  const name = firstColumn(table);
+  const wanted = Buffer.from(`${String.fromCharCode(name.length)}${name}`, 'latin1');
+  for (let mark = bytes.indexOf(wanted, from); mark !== -1; mark = bytes.indexOf(wanted, mark + 1)) {
     // the two varints before the mark take 2 to 6 bytes
     for (let start = mark - 2; start >= Math.max(from, mark - 6); start--) {
       const found = frameAt(bytes, start, table);

@@ -1,7 +1,7 @@
 import { copyFile, open, readdir, readFile, rename, truncate, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { FrameHeader } from '../core/ports.ts';
-import { RECORD_TYPES, type RecordType } from '../core/records.ts';
+import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import { type FoundFrame, scanFrames } from './frame.ts';
 import { SourceTally } from './known-sequences.ts';
 import { type Segment, type SegmentIdentity, syncDirectory } from './segment.ts';
@@ -9,7 +9,7 @@ import { type Segment, type SegmentIdentity, syncDirectory } from './segment.ts'
 const NAME = /^(\d{12})-([a-z_]+)\.native(\.rejected|\.bad|\.tmp)?$/;
 
 /** File name of a segment; the suffix says why a file was set aside. */
-export function segmentFile(number: number, table: RecordType, suffix = ''): string {
+export function segmentFile(number: number, table: TableName, suffix = ''): string {
   return `${String(number).padStart(12, '0')}-${table}.native${suffix}`;
 }
 
@@ -98,6 +98,6 @@ async function salvage(file: string, bytes: Buffer, frames: readonly FoundFrame[
   await rename(`${file}.tmp`, file);
 }
 
-function isTable(name: string | undefined): name is RecordType {
-  return RECORD_TYPES.some((type) => type === name);
+function isTable(name: string | undefined): name is TableName {
+  return TABLE_NAMES.some((type) => type === name);
 }

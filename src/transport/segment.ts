@@ -1,8 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
 import type { FrameHeader } from '../core/ports.ts';
-import type { RecordType } from '../core/records.ts';
-import { encodeFrame, lineageOf } from './frame.ts';
+import { SAMPLES, type TableName } from '../core/tables.ts';
+import { encodeFrame, lineageOf, SEGMENT_FRAMES_MAX, SEGMENT_ORIGINS_MAX } from './frame.ts';
 import { type SourceRecords, SourceTally } from './known-sequences.ts';
 
 /** What the spool asks of the file system; tests put a failing disk in its place. */
@@ -59,7 +59,7 @@ export type Part = {
   readonly epoch: number;
   readonly sequence: number;
   readonly parts: number;
-  readonly table: RecordType;
+  readonly table: TableName;
   readonly rows: number;
   readonly body: Buffer;
 };
@@ -67,7 +67,7 @@ export type Part = {
 /** A closed or recovered segment, as the spool remembers it: not its frames, so a long backlog stays small. */
 export type Segment = {
   readonly number: number;
-  readonly table: RecordType;
+  readonly table: TableName;
   readonly path: string;
   readonly bytes: number;
   readonly rows: number;
@@ -87,6 +87,7 @@ export class OpenSegment {
   readonly opened_ms: number;
   readonly #handle: SegmentHandle;
   readonly #tally = new SourceTally();
+  readonly #origins = new Map<string, number>();
   bytes = 0;
   rows = 0;
   frames = 0;
@@ -99,12 +100,26 @@ export class OpenSegment {
     this.opened_ms = opened_ms;
   }
 
+  /** How many of `parts`, from `from` on, still fit; 0 when the segment is full. */
+  room(parts: readonly Part[], from: number): number {
+    const frames = Math.min(parts.length - from, SEGMENT_FRAMES_MAX - this.frames);
+    if (this.identity.table !== SAMPLES) return frames;
+    const origins = new Set(this.#origins.keys());
+    for (let index = 0; index < frames; index++) {
+      const part = parts[from + index];
+      if (part !== undefined) origins.add(originName(part));
+      if (origins.size > SEGMENT_ORIGINS_MAX) return index;
+    }
+    return frames;
+  }
+
   /** Appends `parts` in one write and makes them durable; on failure cuts the file back to what was acknowledged. */
   async commit(parts: readonly Part[]): Promise<FrameHeader[]> {
     const headers: FrameHeader[] = [];
     const pieces: Buffer[] = [];
     for (const { body, ...part } of parts) {
-      const header = { ...part, lineage: lineageOf(this.identity.number, this.frames + headers.length) };
+      const lineage = lineageOf(this.identity.number, this.frames + headers.length);
+      const header = { ...part, lineage, origin: this.#originOf(part) };
       headers.push(header);
       pieces.push(...encodeFrame(header, body));
     }
@@ -132,6 +147,14 @@ export class OpenSegment {
     return { ...this.identity, bytes, rows, frames, tally: this.#tally.list(), closed };
   }
 
+  #originOf(part: Omit<Part, 'body'>): number {
+    if (part.table !== SAMPLES) return 0;
+    const name = originName(part);
+    const origin = this.#origins.get(name) ?? this.#origins.size;
+    this.#origins.set(name, origin);
+    return origin;
+  }
+
   async #cutBack(): Promise<void> {
     try {
       await this.#handle.truncate(this.bytes);
@@ -139,4 +162,8 @@ export class OpenSegment {
       this.failed = true; // the disk refuses that too: the reader stops at the last whole frame instead
     }
   }
+}
+
+function originName({ source, epoch }: Omit<Part, 'body'>): string {
+  return `${epoch} ${source}`;
 }

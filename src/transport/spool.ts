@@ -6,10 +6,10 @@ import { LeewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ok, type Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
-import type { RecordType } from '../core/records.ts';
+import type { TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
 import { finishDelivery, readDelivery } from './delivery-file.ts';
-import { SEGMENT_FRAMES_MAX, segmentOf } from './frame.ts';
+import { segmentOf } from './frame.ts';
 import { KnownSequences, SourceTally } from './known-sequences.ts';
 import { recover, type Recovered, segmentFile } from './recovery.ts';
 import { OpenSegment, type Part, type Segment, type SpoolDisk, systemDisk } from './segment.ts';
@@ -94,7 +94,7 @@ class Spool implements Bus {
   readonly #inFlight = new SourceTally();
   readonly #quarantined = new SourceTally();
   readonly #pending = new Map<string, Promise<void>>();
-  readonly #open = new Map<RecordType, OpenSegment>();
+  readonly #open = new Map<TableName, OpenSegment>();
   readonly #torn_frames: number;
   #closed: Segment[];
   #queue: Entry[] = [];
@@ -239,7 +239,7 @@ class Spool implements Bus {
         entries.flatMap((entry) => entry.parts),
         (part) => part.table,
       );
-      const failures = new Map<RecordType, unknown>();
+      const failures = new Map<TableName, unknown>();
       await Promise.all(
         [...byTable].map(async ([table, parts]) => {
           try {
@@ -256,7 +256,7 @@ class Spool implements Bus {
     this.#wake();
   }
 
-  #settle(entry: Entry, failures: ReadonlyMap<RecordType, unknown>): void {
+  #settle(entry: Entry, failures: ReadonlyMap<TableName, unknown>): void {
     this.#queue_bytes -= entry.bytes;
     const failed = entry.parts.find((part) => failures.has(part.table));
     if (failed === undefined) {
@@ -273,10 +273,10 @@ class Spool implements Bus {
     );
   }
 
-  async #append(table: RecordType, parts: readonly Part[]): Promise<void> {
+  async #append(table: TableName, parts: readonly Part[]): Promise<void> {
     for (let from = 0; from < parts.length; ) {
-      const segment = await this.#segmentFor(table);
-      const batch = parts.slice(from, from + SEGMENT_FRAMES_MAX - segment.frames);
+      const segment = await this.#segmentFor(table, parts, from);
+      const batch = parts.slice(from, from + segment.room(parts, from));
       const before_bytes = segment.bytes;
       try {
         const headers = await segment.commit(batch);
@@ -288,9 +288,9 @@ class Spool implements Bus {
     }
   }
 
-  async #segmentFor(table: RecordType): Promise<OpenSegment> {
+  async #segmentFor(table: TableName, parts: readonly Part[], from: number): Promise<OpenSegment> {
     const known = this.#open.get(table);
-    if (known !== undefined && !known.failed && known.frames < SEGMENT_FRAMES_MAX) return known;
+    if (known !== undefined && !known.failed && known.room(parts, from) > 0) return known;
     if (known !== undefined) this.#seal(table, known);
     const number = this.#next_number++;
     const file = path.join(this.#directory, segmentFile(number, table));
@@ -302,7 +302,7 @@ class Spool implements Bus {
     return segment;
   }
 
-  #seal(table: RecordType, segment: OpenSegment): void {
+  #seal(table: TableName, segment: OpenSegment): void {
     this.#open.delete(table);
     this.#closed.push(segment.close());
     this.#closed.sort((a, b) => a.number - b.number);

@@ -9,7 +9,7 @@ import { steps } from '../contract/records.ts';
 const digest = (text: string): Uint8Array => hash('sha1', text, 'buffer');
 
 function header(sequence: number, rows: number, source = 'node-1'): FrameHeader {
-  return { lineage: lineageOf(5, sequence), source, epoch: 77, sequence, parts: 2, table: 'step', rows };
+  return { lineage: lineageOf(5, sequence), source, epoch: 77, sequence, parts: 2, table: 'step', rows, origin: 0 };
 }
 
 function frame(sequence: number, rows: number, source?: string): Buffer {
@@ -27,9 +27,9 @@ test('a frame reads back with the header it was written with', () => {
   });
   fc.assert(
     fc.property(limits, fc.integer({ min: 1, max: 300 }), (fields, rows) => {
-      const written: FrameHeader = { ...fields, table: 'step', rows };
+      const written: FrameHeader = { ...fields, table: 'step', rows, origin: 0 };
       const bytes = Buffer.concat(encodeFrame(written, encodeColumns('step', steps(0, rows), digest)));
-      expect(frameAt(bytes, 0, 'step')).toEqual({ header: written, start: 0, end: bytes.length });
+      expect(frameAt(bytes, 0, 'step')).toMatchObject({ header: written, start: 0, end: bytes.length });
     }),
     { numRuns: 50 },
   );

@@ -1,0 +1,34 @@
+import type { FrameHeader } from '../core/ports.ts';
+import { SAMPLE_COLUMNS } from '../formats/sample-frame.ts';
+
+/** Powers of ten that a Float64 holds exactly and that scaled values are divided by. */
+const POWERS = `[${Array.from({ length: 16 }, (_, exponent) => `1e${exponent}`).join(', ')}]`;
+
+/** `CREATE TABLE IF NOT EXISTS` of the samples. `value` is exactly what was sent (formats/scaled-value.ts). */
+export const CREATE_SAMPLES = `CREATE TABLE IF NOT EXISTS \`leeway\`.\`samples\` (
+  id UInt64 CODEC(Delta(8), ZSTD(1)), at DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)), mant Int64 CODEC(T64, ZSTD(1)),
+  exp Int8 CODEC(ZSTD(1)), precedence UInt64 CODEC(Delta(8), ZSTD(1)), lin UInt64 ALIAS bitNot(precedence),
+  value Float64 ALIAS if(exp = 127, reinterpretAsFloat64(mant), mant / ${POWERS}[if(exp = 127, 0, exp) + 1]))
+ENGINE = ReplacingMergeTree(precedence) PARTITION BY toDate(at) ORDER BY (id, at)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
+
+/** What a file of samples is read as. */
+export const SAMPLE_STRUCTURE = ['id Tuple(UInt64)', ...SAMPLE_COLUMNS.map(({ name, type }) => `${name} ${type}`)].join(
+  ', ',
+);
+
+/** Lineage by origin: that of the first frame which carries it. */
+export function originLineages(frames: readonly FrameHeader[]): bigint[] {
+  const lineages: bigint[] = [];
+  for (const { origin, lineage } of frames) {
+    const known = lineages[origin];
+    if (known === undefined || lineage < known) lineages[origin] = lineage;
+  }
+  return Array.from(lineages, (lineage) => lineage ?? 0n); // an origin whose frames were all damaged has no rows
+}
+
+/** Columns of the samples as the table has them, from a file of blocks; `lin` is the lineage of each row. */
+export function sampleSelect(source: string, frames: readonly FrameHeader[]): string {
+  const lineages = originLineages(frames).map((lineage) => `toUInt64(${lineage})`);
+  return `SELECT id.1 AS id, at, mant, exp, [${lineages.join(', ')}][src + 1] AS lin FROM ${source}`;
+}

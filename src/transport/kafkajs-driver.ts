@@ -1,0 +1,274 @@
+import { createRequire } from 'node:module';
+import { promisify } from 'node:util';
+import { zstdCompress, zstdDecompress } from 'node:zlib';
+import {
+  type Admin,
+  CompressionCodecs,
+  CompressionTypes,
+  type IHeaders,
+  Kafka,
+  KafkaJSProtocolError,
+  KafkaJSSASLAuthenticationError,
+  type KafkaMessage,
+  logLevel,
+  Partitioners,
+  type Producer,
+  type SASLOptions,
+} from 'kafkajs';
+import type { LeewayError } from '../core/errors.ts';
+import {
+  CLIENT,
+  type ConsumerHandlers,
+  type KafkaConnection,
+  type KafkaConsumer,
+  type KafkaDriver,
+  kafkaError,
+  type KafkaIn,
+  type KafkaOut,
+  type PartitionPosition,
+  type TopicSpec,
+} from './kafka-driver.ts';
+
+/**
+ * Patch A for kafkajs 2.2.4, src/network/requestQueue/index.js lines 306–324: with nothing pending it arms
+ * `setTimeout(throttledUntil − now)`, a large negative number, which fires after 1 ms and arms itself again for ever,
+ * once a connection: 2–3 % of a core when idle, and a TimeoutNegativeWarning on Node 24 (kafkajs issues 1704, 1751).
+ * The timer is needed only while requests are pending.
+ */
+function patchRequestQueue(): void {
+  const queue: unknown = createRequire(import.meta.url)('kafkajs/src/network/requestQueue');
+  const prototype = requestQueuePrototype(queue);
+  const original = prototype.scheduleCheckPendingRequests;
+  prototype.scheduleCheckPendingRequests = function (this: PendingQueue): void {
+    if (this.pending.length > 0) original.call(this);
+  };
+}
+
+type PendingQueue = { readonly pending: readonly unknown[] };
+type QueuePrototype = { scheduleCheckPendingRequests: (this: PendingQueue) => void };
+
+function requestQueuePrototype(queue: unknown): QueuePrototype {
+  const prototype: unknown = typeof queue === 'function' ? queue.prototype : null;
+  if (typeof prototype !== 'object' || prototype === null || !('scheduleCheckPendingRequests' in prototype))
+    throw new Error('kafkajs has no RequestQueue.scheduleCheckPendingRequests: expected version 2.2.4');
+  return prototype as QueuePrototype; // checked above
+}
+
+let prepared = false;
+
+function prepare(): void {
+  if (prepared) return;
+  prepared = true;
+  patchRequestQueue();
+  const compress = promisify(zstdCompress);
+  const decompress = promisify(zstdDecompress);
+  CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+    compress: (encoder: { readonly buffer: Buffer }) => compress(encoder.buffer),
+    decompress: (bytes: Buffer) => decompress(bytes),
+  });
+}
+
+/** The client kafkajs 2.2.4 as a driver. Opens connections when first used. */
+export function kafkajsDriver(connection: KafkaConnection): KafkaDriver {
+  prepare();
+  return new KafkajsDriver(connection);
+}
+
+class KafkajsDriver implements KafkaDriver {
+  readonly #connection: KafkaConnection;
+  readonly #kafka: Kafka;
+  #producer: Promise<Producer> | null = null;
+  #admin: Promise<Admin> | null = null;
+
+  constructor(connection: KafkaConnection) {
+    this.#connection = connection;
+    const { tls, sasl } = connection;
+    this.#kafka = new Kafka({
+      clientId: CLIENT.id,
+      brokers: [...connection.brokers],
+      logLevel: logLevel.NOTHING,
+      connectionTimeout: CLIENT.connect_timeout_ms,
+      requestTimeout: CLIENT.request_timeout_ms,
+      retry: { initialRetryTime: CLIENT.retry_ms, maxRetryTime: CLIENT.retry_ms_max, retries: CLIENT.retries_max },
+      ...(tls === false ? {} : { ssl: tls === true ? true : { ca: [tls.ca] } }),
+      ...(sasl === null ? {} : { sasl: sasl as SASLOptions }), // the same three mechanisms by the same names
+    });
+  }
+
+  partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return this.#asAdmin(`the list of topics`, async (admin) => {
+      const existing = new Set(await admin.listTopics());
+      const wanted = topics.filter((topic) => existing.has(topic));
+      if (wanted.length === 0) return new Map();
+      const found = await admin.fetchTopicMetadata({ topics: wanted });
+      return new Map(found.topics.map((topic) => [topic.name, topic.partitions.length]));
+    });
+  }
+
+  async createTopics(topics: readonly TopicSpec[]): Promise<void> {
+    await this.#asAdmin('the creation of topics', (admin) =>
+      admin.createTopics({
+        waitForLeaders: true,
+        topics: topics.map(({ topic, partitions, replication, message_bytes_max }) => ({
+          topic,
+          numPartitions: partitions,
+          replicationFactor: replication,
+          configEntries: [{ name: 'max.message.bytes', value: String(message_bytes_max) }],
+        })),
+      }),
+    );
+  }
+
+  async produce(topic: string, messages: readonly KafkaOut[]): Promise<void> {
+    try {
+      this.#producer ??= this.#openProducer();
+      const producer = await this.#producer;
+      await producer.send({
+        topic,
+        acks: -1,
+        compression: CompressionTypes.ZSTD,
+        messages: messages.map((message) => ({ ...message, headers: { ...message.headers } })),
+      });
+    } catch (error) {
+      this.#dropProducer(); // a new one asks the first brokers again, whatever this one believed
+      throw failure(error, `a write to ${topic}`);
+    }
+  }
+
+  async consume(topic: string, group: string, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
+    const { session_timeout_ms, heartbeat_ms } = this.#connection;
+    const consumer = this.#kafka.consumer({
+      groupId: group,
+      sessionTimeout: session_timeout_ms,
+      rebalanceTimeout: session_timeout_ms,
+      heartbeatInterval: heartbeat_ms,
+      maxWaitTimeInMs: CLIENT.fetch_wait_ms,
+      maxBytes: CLIENT.fetch_bytes_max,
+      maxBytesPerPartition: CLIENT.fetch_partition_bytes_max,
+      metadataMaxAge: CLIENT.metadata_age_ms,
+      allowAutoTopicCreation: false,
+      retry: {
+        initialRetryTime: CLIENT.retry_ms,
+        maxRetryTime: CLIENT.retry_ms_max,
+        retries: 5,
+        restartOnFailure: () => Promise.resolve(false), // the bus replaces it: one path for both clients
+      },
+    });
+    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) =>
+      handlers.onAssigned(payload.memberAssignment[topic] ?? []),
+    );
+    consumer.on(consumer.events.CRASH, ({ payload }) =>
+      handlers.onFailed(failure(payload.error, `the consumer of ${topic}`)),
+    );
+    try {
+      await consumer.connect();
+      await consumer.subscribe({ topics: [topic], fromBeginning: true });
+      await consumer.run({
+        autoCommit: false,
+        eachBatchAutoResolve: false,
+        eachBatch: async ({ batch, resolveOffset, heartbeat }) => {
+          handlers.onMessages(batch.partition, batch.messages.map(messageIn));
+          resolveOffset(batch.lastOffset());
+          await heartbeat();
+        },
+      });
+    } catch (error) {
+      await consumer.disconnect().catch(() => undefined); // it never joined
+      throw failure(error, `joining ${group}`);
+    }
+    return {
+      commit: async (offsets) => {
+        const entries = [...offsets].map(([partition, offset]) => ({ topic, partition, offset: String(offset) }));
+        await consumer.commitOffsets(entries).catch((error: unknown) => {
+          throw failure(error, `a commit of ${group}`);
+        });
+      },
+      pause: () => consumer.pause([{ topic }]),
+      resume: () => consumer.resume([{ topic }]),
+      close: () => consumer.disconnect(),
+    };
+  }
+
+  positions(topic: string, group: string): Promise<readonly PartitionPosition[]> {
+    return this.#asAdmin(`the offsets of ${topic}`, async (admin) => {
+      const [ends, groups] = await Promise.all([
+        admin.fetchTopicOffsets(topic),
+        admin.fetchOffsets({ groupId: group, topics: [topic] }),
+      ]);
+      const committed = new Map(groups[0]?.partitions.map((entry) => [entry.partition, BigInt(entry.offset)]));
+      return ends.map(({ partition, low, high }) => {
+        const offset = committed.get(partition) ?? -1n;
+        return { partition, low: BigInt(low), end: BigInt(high), committed: offset < 0n ? null : offset };
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    const open = [this.#producer, this.#admin];
+    this.#producer = null;
+    this.#admin = null;
+    for (const client of open) await client?.then((opened) => opened.disconnect()).catch(() => undefined); // closing anyway
+  }
+
+  async #openProducer(): Promise<Producer> {
+    const producer = this.#kafka.producer({
+      idempotent: false,
+      allowAutoTopicCreation: false,
+      metadataMaxAge: CLIENT.metadata_age_ms,
+      createPartitioner: Partitioners.DefaultPartitioner,
+    });
+    await producer.connect();
+    return producer;
+  }
+
+  #dropProducer(): void {
+    const dropped = this.#producer;
+    this.#producer = null;
+    void dropped?.then((producer) => producer.disconnect()).catch(() => undefined); // it had failed already
+  }
+
+  async #asAdmin<Result>(what: string, work: (admin: Admin) => Promise<Result>): Promise<Result> {
+    try {
+      this.#admin ??= this.#openAdmin();
+      return await work(await this.#admin);
+    } catch (error) {
+      const dropped = this.#admin;
+      this.#admin = null;
+      void dropped?.then((admin) => admin.disconnect()).catch(() => undefined); // it had failed already
+      throw failure(error, what);
+    }
+  }
+
+  async #openAdmin(): Promise<Admin> {
+    const admin = this.#kafka.admin();
+    await admin.connect();
+    return admin;
+  }
+}
+
+function messageIn(message: KafkaMessage): KafkaIn {
+  return {
+    offset: BigInt(message.offset),
+    key: message.key,
+    value: message.value,
+    headers: headersIn(message.headers ?? {}),
+    at_ms: Number(message.timestamp),
+  };
+}
+
+function headersIn(headers: IHeaders): Map<string, Buffer> {
+  const found = new Map<string, Buffer>();
+  for (const [name, value] of Object.entries(headers)) {
+    const first = Array.isArray(value) ? value[0] : value;
+    if (first !== undefined) found.set(name, Buffer.from(first));
+  }
+  return found;
+}
+
+function failure(error: unknown, what: string): LeewayError {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 8; cause = cause.cause, depth++) {
+    if (cause instanceof KafkaJSProtocolError) return kafkaError(cause.type, what, error);
+    if (cause instanceof KafkaJSSASLAuthenticationError) return kafkaError('SASL_AUTHENTICATION_FAILED', what, error);
+  }
+  return kafkaError(null, what, error);
+}
