@@ -1,18 +1,18 @@
-import { rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { systemCode } from '../core/errors.ts';
 import { type Ok, type Reject, type Retry, retry } from '../core/outcome.ts';
+import type { SpoolDisk } from './disk.ts';
 import { type ReadSegment, recoverFile } from './recovery.ts';
-import { type Segment, syncDirectory } from './segment.ts';
+import type { Segment } from './segment.ts';
 
 /**
  * Reads and verifies a closed segment. A file that somebody removed holds nothing, which the caller declares; what the
  * disk refuses for now is `retry`.
  */
-export async function readDelivery(segment: Segment): Promise<ReadSegment | Retry> {
+export async function readDelivery(disk: SpoolDisk, segment: Segment): Promise<ReadSegment | Retry> {
   await segment.closed;
   try {
-    return await recoverFile(segment);
+    return await recoverFile(disk, segment);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { segment: null, headers: [], torn: 0, damaged: 1 };
     return diskRetry(error, segment.path);
@@ -20,12 +20,16 @@ export async function readDelivery(segment: Segment): Promise<ReadSegment | Retr
 }
 
 /** Forgets a stored segment or sets a rejected one aside; null when that is done. */
-export async function finishDelivery(segment: Segment, outcome: Ok<void> | Reject): Promise<Retry | null> {
+export async function finishDelivery(
+  disk: SpoolDisk,
+  segment: Segment,
+  outcome: Ok<void> | Reject,
+): Promise<Retry | null> {
   try {
-    if (outcome.kind === 'ok') await unlink(segment.path);
+    if (outcome.kind === 'ok') await disk.unlink(segment.path);
     else {
-      await rename(segment.path, `${segment.path}.rejected`);
-      await syncDirectory(path.dirname(segment.path));
+      await disk.rename(segment.path, `${segment.path}.rejected`);
+      await disk.syncDirectory(path.dirname(segment.path));
     }
     return null;
   } catch (error) {

@@ -1,10 +1,10 @@
-import { copyFile, open, readdir, readFile, rename, truncate, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { FrameHeader } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
+import type { SpoolDisk } from './disk.ts';
 import { type FoundFrame, scanFrames } from './frame.ts';
 import { SourceTally } from './known-sequences.ts';
-import { type Segment, type SegmentIdentity, syncDirectory } from './segment.ts';
+import type { Segment, SegmentIdentity } from './segment.ts';
 
 const NAME = /^(\d{12})-([a-z_]+)\.native(\.rejected|\.bad|\.tmp)?$/;
 
@@ -25,29 +25,29 @@ export type Recovered = {
 };
 
 /** Reads every segment left behind, cuts torn tails off and salvages the whole frames of damaged files. */
-export async function recover(directory: string, now_ms: number): Promise<Recovered> {
+export async function recover(disk: SpoolDisk, directory: string, now_ms: number): Promise<Recovered> {
   const found = { segments: [], headers: [], rejected: [], number_max: 0, torn_frames: 0, damaged_frames: 0 } as {
     -readonly [Key in keyof Recovered]: Recovered[Key] extends readonly (infer Item)[] ? Item[] : Recovered[Key];
   };
-  for (const name of (await readdir(directory)).toSorted()) {
+  for (const name of await disk.list(directory)) {
     const match = NAME.exec(name);
     if (match === null) continue;
     const [, digits = '', table, suffix] = match;
     const file = path.join(directory, name);
     found.number_max = Math.max(found.number_max, Number(digits));
-    if (suffix === '.tmp') await unlink(file);
+    if (suffix === '.tmp') await disk.unlink(file);
     if (suffix === '.tmp' || suffix === '.bad' || !isTable(table)) continue;
     if (suffix === '.rejected') {
-      found.rejected.push(...scanFrames(await readFile(file), table).frames.map((frame) => frame.header));
+      found.rejected.push(...scanFrames(await disk.read(file), table).frames.map((frame) => frame.header));
       continue;
     }
-    const segment = await recoverFile({ number: Number(digits), table, path: file, born_ms: now_ms });
+    const segment = await recoverFile(disk, { number: Number(digits), table, path: file, born_ms: now_ms });
     found.torn_frames += segment.torn;
     found.damaged_frames += segment.damaged;
     found.headers.push(...segment.headers);
     if (segment.segment !== null) found.segments.push(segment.segment);
   }
-  await syncDirectory(directory);
+  await disk.syncDirectory(directory);
   return found;
 }
 
@@ -60,16 +60,16 @@ export type ReadSegment = {
 };
 
 /** Verifies one segment file and repairs it in place: afterwards it holds whole frames only, or is gone. */
-export async function recoverFile(identity: SegmentIdentity): Promise<ReadSegment> {
-  const bytes = await readFile(identity.path);
+export async function recoverFile(disk: SpoolDisk, identity: SegmentIdentity): Promise<ReadSegment> {
+  const bytes = await disk.read(identity.path);
   const scan = scanFrames(bytes, identity.table);
   const headers = scan.frames.map((frame) => frame.header);
   const damaged = scan.damaged_middle ? 1 : 0;
   const torn = scan.tail_bytes > 0 ? 1 : 0;
-  if (damaged === 1) await salvage(identity.path, bytes, scan.frames);
-  else if (scan.frames.length > 0 && torn === 1) await truncate(identity.path, bytes.length - scan.tail_bytes);
+  if (damaged === 1) await salvage(disk, identity.path, bytes, scan.frames);
+  else if (scan.frames.length > 0 && torn === 1) await disk.truncate(identity.path, bytes.length - scan.tail_bytes);
   if (scan.frames.length === 0) {
-    await unlink(identity.path);
+    await disk.unlink(identity.path);
     return { segment: null, headers, torn, damaged };
   }
   const tally = new SourceTally();
@@ -86,16 +86,10 @@ export async function recoverFile(identity: SegmentIdentity): Promise<ReadSegmen
 }
 
 /** Keeps the damaged file beside the segment as `.bad` and puts a file of its whole frames in its place. */
-async function salvage(file: string, bytes: Buffer, frames: readonly FoundFrame[]): Promise<void> {
-  await copyFile(file, `${file}.bad`);
-  const handle = await open(`${file}.tmp`, 'w');
-  try {
-    await handle.writeFile(Buffer.concat(frames.map((frame) => bytes.subarray(frame.start, frame.end))));
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.tmp`, file);
+async function salvage(disk: SpoolDisk, file: string, bytes: Buffer, frames: readonly FoundFrame[]): Promise<void> {
+  await disk.copy(file, `${file}.bad`);
+  await disk.write(`${file}.tmp`, Buffer.concat(frames.map((frame) => bytes.subarray(frame.start, frame.end))));
+  await disk.rename(`${file}.tmp`, file);
 }
 
 function isTable(name: string | undefined): name is TableName {

@@ -1,57 +1,8 @@
-import { type FileHandle, open } from 'node:fs/promises';
-import path from 'node:path';
 import type { FrameHeader } from '../core/ports.ts';
 import { SAMPLES, type TableName } from '../core/tables.ts';
+import type { SegmentHandle } from './disk.ts';
 import { encodeFrame, lineageOf, SEGMENT_FRAMES_MAX, SEGMENT_ORIGINS_MAX } from './frame.ts';
 import { type SourceRecords, SourceTally } from './known-sequences.ts';
-
-/** What the spool asks of the file system; tests put a failing disk in its place. */
-export interface SpoolDisk {
-  /** Creates a file that must not exist, and makes its name durable. */
-  create(file: string): Promise<SegmentHandle>;
-}
-
-export interface SegmentHandle {
-  /** Appends everything or rejects; after a rejection the file may hold a part of it. */
-  append(bytes: readonly Uint8Array[]): Promise<void>;
-  sync(): Promise<void>;
-  truncate(size: number): Promise<void>;
-  close(): Promise<void>;
-}
-
-/** The file system itself. `fsync: false` leaves durability to the operating system (config `spool.fsync`). */
-export function systemDisk(fsync: boolean): SpoolDisk {
-  return {
-    create: async (file) => {
-      const handle = await open(file, 'ax');
-      if (fsync) await syncDirectory(path.dirname(file));
-      return {
-        append: (bytes) => writeAll(handle, bytes),
-        sync: () => (fsync ? handle.datasync() : Promise.resolve()),
-        truncate: (size) => handle.truncate(size),
-        close: () => handle.close(),
-      };
-    },
-  };
-}
-
-/** Makes renames and new names in a directory durable. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function writeAll(handle: FileHandle, bytes: readonly Uint8Array[]): Promise<void> {
-  let rest = Buffer.concat(bytes);
-  while (rest.length > 0) {
-    const { bytesWritten } = await handle.write(rest);
-    rest = rest.subarray(bytesWritten);
-  }
-}
 
 /** Rows of one table of one batch, encoded but for their lineage. */
 export type Part = {

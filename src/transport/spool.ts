@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
@@ -9,10 +8,11 @@ import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts'
 import type { TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
 import { finishDelivery, readDelivery } from './delivery-file.ts';
+import { type SpoolDisk, systemDisk } from './disk.ts';
 import { segmentOf } from './frame.ts';
 import { KnownSequences, SourceTally } from './known-sequences.ts';
 import { recover, type Recovered, segmentFile } from './recovery.ts';
-import { OpenSegment, type Part, type Segment, type SpoolDisk, systemDisk } from './segment.ts';
+import { OpenSegment, type Part, type Segment } from './segment.ts';
 
 /** What happened beside the normal path, for the log. */
 export type SpoolEvent = {
@@ -64,10 +64,11 @@ const FRAME_OVERHEAD_BYTES = 512;
  */
 export async function openSpool(options: SpoolOptions): Promise<Bus> {
   const directory = path.join(options.data_dir, 'spool');
+  const disk = options.disk ?? systemDisk(options.fsync);
   try {
-    await mkdir(directory, { recursive: true });
-    const recovered = await recover(directory, options.clock.now_ms());
-    return new Spool(options, directory, recovered);
+    await disk.makeDirectory(directory);
+    const recovered = await recover(disk, directory, options.clock.now_ms());
+    return new Spool({ ...options, disk }, directory, recovered);
   } catch (cause) {
     if (systemCode(cause) === null) throw cause;
     throw new LeewayError(
@@ -110,10 +111,10 @@ class Spool implements Bus {
   #disposed = false;
   #wake: () => void = () => undefined;
 
-  constructor(options: SpoolOptions, directory: string, recovered: Recovered) {
+  constructor(options: SpoolOptions & { readonly disk: SpoolDisk }, directory: string, recovered: Recovered) {
     this.#options = options;
     this.#directory = directory;
-    this.#disk = options.disk ?? systemDisk(options.fsync);
+    this.#disk = options.disk;
     this.#closed = [...recovered.segments];
     this.#torn_frames = recovered.torn_frames;
     this.#damaged_frames = recovered.damaged_frames;
@@ -357,7 +358,7 @@ class Spool implements Bus {
   }
 
   async #deliver(segment: Segment, handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {
-    const read = await readDelivery(segment);
+    const read = await readDelivery(this.#disk, segment);
     if ('kind' in read) return read;
     if (read.damaged === 1) {
       this.#damaged_frames++;
@@ -368,7 +369,7 @@ class Spool implements Bus {
     const rows = read.segment?.rows ?? 0;
     const outcome = rows === 0 ? ok(undefined) : await handle({ table, path: file, rows, frames: read.headers });
     if (outcome.kind === 'retry') return outcome;
-    const again = await finishDelivery(segment, outcome);
+    const again = await finishDelivery(this.#disk, segment, outcome);
     if (again !== null) return again;
     if (outcome.kind === 'reject')
       this.#event('spool_quarantined', `${file}.rejected: ${rows} rows; ${outcome.code} ${outcome.reason}`);

@@ -5,8 +5,7 @@ import { ManualClock, systemClock } from '../../src/core/clock.ts';
 import { ok } from '../../src/core/outcome.ts';
 import type { Batch, Bus } from '../../src/core/ports.ts';
 import { scanFrames } from '../../src/transport/frame.ts';
-import type { SpoolDisk } from '../../src/transport/segment.ts';
-import { systemDisk } from '../../src/transport/segment.ts';
+import { type SpoolDisk, systemDisk } from '../../src/transport/disk.ts';
 import { openSpool, type SpoolEvent, type SpoolOptions } from '../../src/transport/spool.ts';
 import { take } from '../contract/bus.ts';
 import { heartbeat, steps } from '../contract/records.ts';
@@ -40,6 +39,7 @@ function failingDisk(fail: (operation: string, count: number) => string | null):
     if (code !== null) throw Object.assign(new Error(`${code}: ${operation}`), { code });
   };
   return {
+    ...real,
     create: async (file) => {
       attempt('create');
       const handle = await real.create(file);
