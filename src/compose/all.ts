@@ -129,7 +129,7 @@ function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: L
   const { doors, deciding, reading, live, stream } = parts;
   const { config } = loaded;
   const { bus, store, control } = doors;
-  const { desk, courier, retraining } = deciding;
+  const { desk, alerts, courier, retraining } = deciding;
   const { costs, sources, epoch, losses } = reading;
   return createServices({
     bus,
@@ -137,6 +137,7 @@ function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: L
     control,
     clock,
     desk,
+    alerts,
     courier,
     retraining,
     costs,
@@ -164,7 +165,7 @@ async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Pr
   const { loaded, clock, logger, metrics } = ground;
   const { doors, deciding, reading, stream } = parts;
   const { store, bus, control, installation } = doors;
-  const { desk, courier, retraining, policies } = deciding;
+  const { desk, alerts, courier, retraining, policies } = deciding;
   const { config } = loaded;
   const failed = (what: string) => (error: unknown) => {
     const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -207,6 +208,7 @@ async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Pr
           ...(await watchAccount(now_ms, aborted)),
           ...silenceFindings(reading.sources, now_ms),
         ],
+        externalFindings: (now_ms) => alerts.findings(now_ms),
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
         holder: installation, // of a data directory there is one process: after a crash its successor need not wait
         onAnalysed: analysisLag(metrics, clock),

@@ -3,6 +3,7 @@ import { systemRandom } from '../core/random.ts';
 import type { Rule } from '../incident/rules.ts';
 import { createDesk, type Desk } from '../pipeline/decide.ts';
 import { createCourier, type Courier, type Destination, recipientOf } from '../pipeline/deliver.ts';
+import { ExternalAlerts } from '../pipeline/external-alerts.ts';
 import { Retraining } from '../pipeline/retrain.ts';
 import type { RetrainPolicy } from '../retrain/policy.ts';
 import { createHttpClient } from '../transport/http-client.ts';
@@ -23,6 +24,7 @@ export type Live = {
 /** What decides and tells: incidents, notifications, retraining. */
 export type Deciding = {
   readonly desk: Desk;
+  readonly alerts: ExternalAlerts;
   readonly courier: Courier;
   readonly retraining: Retraining;
   readonly policies: readonly RetrainPolicy[];
@@ -53,7 +55,7 @@ export function createDeciding(
   holder.courier = courier;
   const policies = policiesOf(loaded);
   const retraining = retrainingOf(ground, doors, { live, stream, desk, policies, public_url });
-  return { desk, courier, retraining, policies };
+  return { desk, alerts: new ExternalAlerts(control), courier, retraining, policies };
 }
 
 type Telling = { readonly live: Live; readonly stream: EventStream; readonly desk: Desk };

@@ -12,6 +12,7 @@ import type { Bus, Control, Store } from '../core/ports.ts';
 import type { Rule } from '../incident/rules.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import { type Courier, type Destination, sinkStates } from '../pipeline/deliver.ts';
+import type { ExternalAlerts } from '../pipeline/external-alerts.ts';
 import { NumberedSender } from '../pipeline/publish.ts';
 import type { Retraining } from '../pipeline/retrain.ts';
 import type { CostBook } from '../read/costs.ts';
@@ -34,6 +35,7 @@ export type ServiceParts = {
   readonly control: Control;
   readonly clock: Clock;
   readonly desk: Desk;
+  readonly alerts: ExternalAlerts;
   readonly courier: Courier;
   readonly retraining: Retraining;
   readonly costs: CostBook;
@@ -78,7 +80,7 @@ async function check(work: () => Promise<unknown>): Promise<{ ok: boolean; detai
   }
 }
 
-function ingestService({ bus, clock, epoch, sources }: ServiceParts): Services['ingest'] {
+function ingestService({ bus, clock, epoch, sources, alerts }: ServiceParts): Services['ingest'] {
   const senders = new Map<string, NumberedSender>();
   const senderOf = (source: string): NumberedSender => {
     const known = senders.get(source) ?? new NumberedSender({ bus, source, epoch });
@@ -97,6 +99,7 @@ function ingestService({ bus, clock, epoch, sources }: ServiceParts): Services['
       if (!repeated) sources.accepted(name, 'sender', records, now_ms);
       return { repeated };
     },
+    alerts: (messages) => alerts.take(messages, clock.now_ms()),
   };
 }
 

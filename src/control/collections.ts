@@ -1,6 +1,7 @@
 import Type, { type Static, type TSchema } from 'typebox';
 import { compiled } from '../core/compiled.ts';
 import { LeewayError } from '../core/errors.ts';
+import { StoredAlertSchema } from '../core/external-alert.ts';
 import { IncidentEventSchema, IncidentSchema, SeveritySchema } from '../core/incident.ts';
 import type { Collection } from '../core/ports.ts';
 import { DecisionSchema, RetrainRunSchema } from '../core/retraining.ts';
@@ -55,6 +56,13 @@ export const INCIDENTS = collection('incidents', IncidentSchema, {
 export const INCIDENT_EVENTS = collection('incident_events', IncidentEventSchema, {
   incident_id: 'text',
   at_ms: 'integer',
+});
+
+/** Alerts of other systems, one a label set. Id: of the label set. */
+export const EXTERNAL_ALERTS = collection('external_alerts', StoredAlertSchema, {
+  key: 'text',
+  ends_ms: 'integer',
+  updated_at_ms: 'integer',
 });
 
 /** A notification for one destination: a row of the outbox. `retrying` also before its first attempt. */

@@ -19,6 +19,8 @@ export type AnalysisOptions = {
   readonly retraining: Retraining;
   /** Findings about Leeway itself: an account that does not add up, a source that fell silent. */
   readonly ownFindings: (now_ms: number, signal: AbortSignal) => Promise<Finding[]>;
+  /** What other systems' alerts come to; they are read from the control store and do not wait for the telemetry store. */
+  readonly externalFindings: (now_ms: number) => Promise<Finding[]>;
   readonly saveModels: (states: readonly ModelState[], now_ms: number) => Promise<void>;
   /** This worker's name in the lease table: one worker analyses at a time. */
   readonly holder: string;
@@ -48,8 +50,9 @@ export async function analyseOnce(options: AnalysisOptions, signal: AbortSignal)
   const stragglers = await look(options, 'straggler', () => options.jobs.analyse(now_ms, signal));
   const models = await look(options, 'drift', () => options.models.analyse(now_ms, signal));
   const own = await look(options, 'delivery', () => options.ownFindings(now_ms, signal));
+  const external = await look(options, null, () => options.externalFindings(now_ms));
   const drift = models.flatMap(({ finding, quality }) => (quality === null ? [finding] : [finding, quality]));
-  const findings = [...stragglers, ...drift, ...own];
+  const findings = [...stragglers, ...drift, ...own, ...external];
   await options.desk.judge(findings, now_ms, {
     also: async (tx, judgements) => {
       await options.retraining.expire(tx);
@@ -73,13 +76,13 @@ function episodeOf({ finding }: ModelAnalysis, judgements: readonly Judgement[])
 
 async function look<Item>(
   { clock, onAnalysed, onError }: AnalysisOptions,
-  engine: AnalysisEngine,
+  engine: AnalysisEngine | null,
   work: () => Promise<Item[]>,
 ): Promise<Item[]> {
   const started_ms = clock.elapsed_ms();
   try {
     const found = await work();
-    onAnalysed(engine, started_ms);
+    if (engine !== null) onAnalysed(engine, started_ms);
     return found;
   } catch (error) {
     onError(error); // one engine's failure must not blind the others

@@ -54,7 +54,7 @@ function operation(route: Route): Record<string, unknown> {
     tags: [tagOf(route.path)],
     security: route.scope === null ? [] : [{ token: [route.scope] }],
     parameters: [...parameters(route.params, 'path'), ...parameters(route.query, 'query')],
-    ...(route.body === null ? {} : { requestBody: requestBody(route.body) }),
+    ...(route.body === null ? {} : { requestBody: requestBody(route.body, route.document) }),
     responses: {
       [String(route.status)]: { description: 'The answer', content: content(route.answer) },
       default: {
@@ -67,7 +67,7 @@ function operation(route: Route): Record<string, unknown> {
 
 function tagOf(path: string): string {
   const [, first = '', second = '', third = ''] = path.split('/');
-  return first === 'api' && second === 'v1' ? third : first === 'v1' ? 'ingest' : 'system';
+  return first === 'api' && second === 'v1' ? third : first === 'v1' || second === 'v2' ? 'ingest' : 'system';
 }
 
 function parameters(schema: TObject | null, place: 'path' | 'query'): Record<string, unknown>[] {
@@ -81,7 +81,8 @@ function parameters(schema: TObject | null, place: 'path' | 'query'): Record<str
   }));
 }
 
-function requestBody(body: TObject | 'stream'): Record<string, unknown> {
+function requestBody(body: TObject | 'stream', document: TSchema | null): Record<string, unknown> {
+  if (document !== null) return { required: true, content: { 'application/json': { schema: document } } };
   if (body === 'stream') return { required: true, content: { 'application/x-ndjson': { schema: { type: 'string' } } } };
   return { required: false, content: { 'application/json': { schema: { ...body, additionalProperties: false } } } };
 }

@@ -21,15 +21,20 @@ export function parseParams(schema: TObject | null, params: unknown): unknown {
 
 /** A control route's body: JSON, closed; nothing at all counts as `{}`. Throws LW-MEDIA-TYPE or LW-BODY. */
 export function parseBody(schema: TObject, bytes: Buffer, content_type: string | undefined): unknown {
-  if (bytes.length === 0) return checked(schema, {}, { path: 'body', code: 'LW-BODY' });
+  const value = bytes.length === 0 ? {} : parseJsonBody(bytes, content_type);
+  return checked(schema, value, { path: 'body', code: 'LW-BODY' });
+}
+
+/** A body that is one JSON document, whatever it says. Throws LW-MEDIA-TYPE or LW-BODY. */
+export function parseJsonBody(bytes: Buffer, content_type: string | undefined): unknown {
   const type = (content_type ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   if (type !== 'application/json' && !/^application\/[a-z0-9.+-]+\+json$/.test(type)) {
     const errors = [
       { path: 'content-type', got: type === '' ? 'nothing' : type.slice(0, 100), expected: 'application/json' },
     ];
-    throw new LeewayError('LW-MEDIA-TYPE', 'control routes take application/json', { errors });
+    throw new LeewayError('LW-MEDIA-TYPE', 'this route takes application/json', { errors });
   }
-  return checked(schema, parseJson(bytes), { path: 'body', code: 'LW-BODY' });
+  return parseJson(bytes);
 }
 
 function parseJson(bytes: Buffer): unknown {

@@ -61,6 +61,8 @@ export type Route = {
   readonly params: TObject | null;
   /** `stream`: bytes for the route itself, up to the ingest caps. A schema: JSON, closed, up to 1 MiB. */
   readonly body: TObject | 'stream' | null;
+  /** Stream bodies that are one JSON document: what it looks like; null = lines of JSON. */
+  readonly document: TSchema | null;
   /** A present `webhook-signature` replaces the bearer token, and must then be right. */
   readonly signed: boolean;
   /** False for the console's files: they are no API. */
@@ -87,6 +89,7 @@ export function defineRoute<
   readonly query?: Query;
   readonly params?: Params;
   readonly body?: Body;
+  readonly document?: TSchema;
   readonly signed?: boolean;
   readonly documented?: boolean;
   readonly status?: number;
@@ -100,6 +103,7 @@ export function defineRoute<
     query: null,
     params: null,
     body: null,
+    document: null,
     signed: false,
     documented: true,
     status: 200,

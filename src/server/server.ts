@@ -14,6 +14,7 @@ import { openApi } from './openapi.ts';
 import { problemFrom, problemHeaders, problemOf } from './problem.ts';
 import { parseBody, parseParams, parseQuery } from './request.ts';
 import { Answer, type Call, defineRoute, type Route, type RouteContext } from './route.ts';
+import { alertRoutes } from './routes/alerts.ts';
 import { costRoutes } from './routes/costs.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { deliveryRoutes } from './routes/delivery.ts';
@@ -117,6 +118,7 @@ function cutOff(server: FastifyInstance['server'], clock: Clock): void {
 function allRoutes(context: RouteContext, files: readonly StaticFile[], version: string): readonly Route[] {
   const routes: Route[] = [
     ...eventRoutes(),
+    ...alertRoutes(),
     ...jobRoutes,
     ...modelRoutes,
     ...incidentRoutes,

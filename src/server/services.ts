@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../core/errors.ts';
 import type { LeewayRecord } from '../core/records.ts';
+import type { AlertMessage } from '../incident/external-message.ts';
 import type { Position } from './cursor.ts';
 import type { DecisionDetail, DecisionItem, RetrainRunItem, RunStatus } from './shapes/decision.ts';
 import type { IncidentDetail, IncidentItem, NotificationItem, SilenceItem, SilenceRequest } from './shapes/incident.ts';
@@ -46,6 +47,8 @@ export type IncomingBatch = {
 export interface IngestService {
   /** Resolves when the records are durable. Throws LW-SPOOL-FULL (503 + Retry-After) or LW-OVERLOADED (429). */
   events(batch: IncomingBatch, signal: AbortSignal): Promise<{ readonly repeated: boolean }>;
+  /** Resolves when the alerts are durable; `refused` of them are new while as many are remembered as there may be. */
+  alerts(messages: readonly AlertMessage[]): Promise<{ readonly refused: number }>;
 }
 
 /** A page of a list and where the next one starts; null = no more. */

@@ -61,6 +61,7 @@ async function worker({ control, clock, desk }: House, holder: string): Promise<
       },
     }),
     ownFindings: async () => [],
+    externalFindings: async () => [],
     saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
     holder,
     onAnalysed: () => undefined,

@@ -176,6 +176,7 @@ export function createMemory(): Memory {
           if (!repeated) memory.batches.push(batch);
           return { repeated };
         },
+        alerts: async (messages) => note('alerts', messages, { refused: 0 }),
       },
       read: readers(memory, note),
       operate: operators(note),

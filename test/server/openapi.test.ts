@@ -57,7 +57,17 @@ test('control bodies are closed, problems are described for all, ingest takes ND
       expect(operation.responses['default']?.content).toHaveProperty(['application/problem+json']);
 });
 
-test('routes of OTLP, remote write and Alertmanager are not promised before they exist', async () => {
+test('the route of Alertmanager is described as the list of alerts that it takes', async () => {
   const { paths } = await description();
-  for (const path of ['/v1/metrics', '/api/v1/write', '/api/v2/alerts']) expect(paths).not.toHaveProperty([path]);
+  const operation = paths['/api/v2/alerts']?.['post'];
+  expect(operation?.security).toEqual([{ token: ['ingest'] }]);
+  expect(operation?.requestBody?.content['application/json']?.schema).toMatchObject({
+    type: 'array',
+    items: { required: ['labels'], properties: { labels: {}, endsAt: { type: 'string' } } },
+  });
+});
+
+test('routes of OTLP and remote write are not promised before they exist', async () => {
+  const { paths } = await description();
+  for (const path of ['/v1/metrics', '/api/v1/write']) expect(paths).not.toHaveProperty([path]);
 });

@@ -1,0 +1,77 @@
+import Type from 'typebox';
+import { LeewayError } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { ExternalAlertSchema, parseAlerts } from '../../incident/external-message.ts';
+import { parseJsonBody } from '../request.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+/** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 429's Retry-After. */
+const HELD_BYTES_MAX = 8 * LIMITS.external_alerts_body_bytes_max;
+/** Wrong alerts that one answer lists; the message counts them all. */
+const ERRORS_MAX = 100;
+
+/**
+ * `POST /api/v2/alerts`, as Alertmanager's: what is valid is taken, and durable before the answer, even where other
+ * alerts of the request are wrong (400) or more than can be remembered (429).
+ */
+export function alertRoutes(): readonly Route[] {
+  const held = { bytes: 0 };
+  return [
+    defineRoute({
+      method: 'POST',
+      path: '/api/v2/alerts',
+      scope: 'ingest',
+      summary:
+        'Alerts of Prometheus and whatever else speaks to an Alertmanager; they become incidents of kind external',
+      body: 'stream',
+      document: Type.Array(ExternalAlertSchema, { maxItems: LIMITS.external_alerts_request_max }),
+      answer: Type.Object({}),
+      run: async (call, { services }) => {
+        const bytes = await readWithin(held, call.bytes);
+        const type = call.headers['content-type'];
+        const { messages, errors } = parseAlerts(parseJsonBody(bytes, type === undefined ? undefined : String(type)));
+        const { refused } = await services.ingest.alerts(messages);
+        if (refused > 0) throw tooMany(refused);
+        const [first] = errors;
+        if (first === undefined) return {};
+        const taken = messages.length === 0 ? 'none was taken' : `the other ${messages.length} were taken`;
+        throw new LeewayError(
+          'LW-BODY',
+          `${first.path}: got ${first.got}, expected ${first.expected}; alerts that cannot be read: ${errors.length}, ${taken}`,
+          { errors: errors.slice(0, ERRORS_MAX) },
+        );
+      },
+    }),
+  ];
+}
+
+function tooMany(refused: number): LeewayError {
+  const max = LIMITS.external_alerts_max;
+  return new LeewayError(
+    'LW-OVERLOADED',
+    `${refused} new alerts were refused: ${max} are remembered, at most ${max}; resolve some, or group them at their source`,
+  );
+}
+
+async function readWithin(held: { bytes: number }, chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const own: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      held.bytes += chunk.length;
+      own.push(chunk);
+      if (bytes > LIMITS.external_alerts_body_bytes_max) throw tooLarge();
+      if (held.bytes > HELD_BYTES_MAX)
+        throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send these alerts again');
+    }
+    return Buffer.concat(own);
+  } finally {
+    held.bytes -= bytes;
+  }
+}
+
+function tooLarge(): LeewayError {
+  const max = LIMITS.external_alerts_body_bytes_max;
+  return new LeewayError('LW-BODY-SIZE', `body too large: more than ${max} bytes of alerts; send fewer at once`);
+}
