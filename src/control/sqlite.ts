@@ -21,8 +21,8 @@ const PRIMARY_KEY_TAKEN = 1555;
 /**
  * Opens the control store over node:sqlite: WAL, synchronous=FULL (a resolved transaction survives power loss), one
  * STRICT table a collection with a document a row and expression indexes on its indexed fields. Transactions run one
- * after the other. Throws LW-DATA-DIR when the file cannot be opened. Measured by reference/toolchain: thousands of
- * small transactions a second on a local disk.
+ * after the other, so that `lock` in a selection has nothing to do. Throws LW-DATA-DIR when the file cannot be opened.
+ * Measured by reference/toolchain: thousands of small transactions a second on a local disk.
  */
 export async function openSqliteControl(options: SqliteControlOptions): Promise<Control> {
   const database = open(options.data_dir);

@@ -124,6 +124,12 @@ export type Selection = {
   readonly limit?: number;
   /** Continues after the document with this position, as given by the caller from the last item. */
   readonly after?: { readonly value: string | number; readonly id: string };
+  /**
+   * `skip`: what the list returns stays this transaction's until it ends, and what another transaction has taken so is
+   * left out instead of waited for. For workers that share a queue; take only what you will change. A driver whose
+   * transactions run one after the other has nothing to do for it.
+   */
+  readonly lock?: 'skip';
 };
 
 /** Reads and writes inside one transaction: all or nothing. */
@@ -139,7 +145,12 @@ export interface ControlTransaction {
 }
 
 export interface Control extends AsyncDisposable {
-  /** Runs `work` in one serialisable transaction; a throw rolls everything back. Durable when it resolves. */
+  /**
+   * Runs `work` in one serialisable transaction; a throw rolls everything back. Durable when it resolves. `work` may
+   * run more than once, each time from the start (a driver whose transactions run side by side repeats the loser of a
+   * conflict): it changes nothing but through `tx`, and what it returns is that of the run that counted. Rejects with
+   * LW-CONTROL-GONE when nothing was written, LW-CONTROL-DOUBT when that could not be found out.
+   */
   transaction<Result>(work: (tx: ControlTransaction) => Promise<Result>): Promise<Result>;
   /** Takes or renews the lease `name` for `holder` until now + ttl; false when another holder's lease is alive. */
   lease(name: string, holder: string, ttl_ms: number): Promise<boolean>;

@@ -1,0 +1,129 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync } from 'node:fs';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+/** Where Debian and its kin put the servers, one folder a version, and where PATH may have one. */
+const HOMES = ['/usr/lib/postgresql', '/usr/local/lib/postgresql', '/opt/postgresql'];
+const SERVER_READY = /database system is ready to accept connections/;
+const LOG_CHARACTERS_MAX = 100_000;
+
+/** Folder of the newest installed `postgres` and `initdb`, or null. */
+function binaries(): string | null {
+  const versions = HOMES.filter((home) => existsSync(home)).flatMap((home) =>
+    readdirSync(home).map((version) => ({ version: Number.parseInt(version, 10), folder: join(home, version, 'bin') })),
+  );
+  const inPath = (process.env['PATH'] ?? '').split(':').map((folder) => ({ version: 0, folder }));
+  const found = [...versions.sort((a, b) => b.version - a.version), ...inPath].find(
+    ({ folder }) => existsSync(join(folder, 'postgres')) && existsSync(join(folder, 'initdb')),
+  );
+  return found?.folder ?? null;
+}
+
+/** Why no server can be started here, or null: for the title of what is skipped. */
+export const POSTGRES_MISSING: string | null =
+  binaries() === null
+    ? 'skipped: no PostgreSQL server is installed (Debian: apt-get install postgresql)'
+    : process.getuid?.() === 0 && !existsSync('/usr/bin/setpriv')
+      ? 'skipped: PostgreSQL does not run as root and there is no setpriv'
+      : null;
+
+/** A command and its arguments as somebody whom PostgreSQL accepts: it refuses to run as root. */
+function unprivileged(command: string, args: readonly string[]): [string, string[]] {
+  if (process.getuid?.() !== 0) return [command, [...args]];
+  return ['setpriv', ['--reuid=postgres', '--regid=postgres', '--init-groups', command, ...args]];
+}
+
+/** A real PostgreSQL of its own on a socket in a folder of its own; ended and removed with its scope. */
+export class PostgresServer implements AsyncDisposable {
+  readonly #folder: string;
+  readonly #bin: string;
+  #child: ChildProcess | null = null;
+  log = '';
+
+  private constructor(folder: string, bin: string) {
+    this.#folder = folder;
+    this.#bin = bin;
+  }
+
+  /** Makes an empty cluster (superuser `leeway` without a password, UTF8, no fsync) and starts it: about 2 s. */
+  static async start(): Promise<PostgresServer> {
+    const bin = binaries();
+    if (bin === null) throw new Error(POSTGRES_MISSING ?? 'no PostgreSQL');
+    const folder = await mkdtemp(join(tmpdir(), 'leeway-pg-'));
+    await chmod(folder, 0o777);
+    const args = ['-D', join(folder, 'data'), '-U', 'leeway', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'];
+    await promisify(execFile)(...unprivileged(join(bin, 'initdb'), args), { cwd: '/' });
+    const server = new PostgresServer(folder, bin);
+    await server.restart();
+    return server;
+  }
+
+  /** For openPostgresControl; each test takes a schema of its own. */
+  get url(): string {
+    return `postgres://leeway@localhost/postgres?host=${this.#folder}`;
+  }
+
+  /** Process id of the running server; its death takes all sessions with it. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  /** Starts the server, after a kill with recovery; resolves when it takes connections. */
+  async restart(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      if (await this.#startOnce()) return;
+      if (attempt === 50) throw new Error(`PostgreSQL does not start:\n${this.log}`);
+      await new Promise((resolve) => setTimeout(resolve, 100)); // processes of the killed one still hold its memory
+    }
+  }
+
+  async #startOnce(): Promise<boolean> {
+    const settings = [
+      'listen_addresses=',
+      `unix_socket_directories=${this.#folder}`,
+      'fsync=off',
+      'max_connections=60',
+    ];
+    const args = ['-D', join(this.#folder, 'data'), ...settings.flatMap((setting) => ['-c', setting])];
+    const child = spawn(...unprivileged(join(this.#bin, 'postgres'), args), {
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    this.#child = child;
+    const ready = Promise.withResolvers<boolean>();
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.log = (this.log + text).slice(-LOG_CHARACTERS_MAX);
+      if (SERVER_READY.test(text)) ready.resolve(true);
+    });
+    child.once('exit', () => ready.resolve(false));
+    return ready.promise;
+  }
+
+  /** SIGKILL: nothing is flushed, nothing is said. Resolves with the death of the main process. */
+  async kill(): Promise<void> {
+    await this.#signal('SIGKILL');
+  }
+
+  /** SIGINT, PostgreSQL's fast shutdown: sessions are ended, transactions rolled back. */
+  async stop(): Promise<void> {
+    await this.#signal('SIGINT');
+  }
+
+  async #signal(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    await exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await rm(this.#folder, { recursive: true, force: true, maxRetries: 10 });
+  }
+}
