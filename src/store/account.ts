@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import type { QueryParameters, StoredAccount } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
-import { LEDGER_CHUNK, LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './schema.ts';
+import { LEDGER_CHUNK, LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './ledger-sql.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
 type PartListRow = { table: string; partition: string; parts: string };

@@ -5,22 +5,13 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { QueryParameters } from '../core/ports.ts';
 import { taken } from './data-dir-lock.ts';
+import { type Blocks, type Engine, EngineError, parseLines, type WritingSession } from './engine.ts';
 import type { ChildReply, ChildRequest } from './embedded-protocol.ts';
+import { literal } from './schema.ts';
 
 export type StoreEvent = { readonly kind: 'store_child_exited' | 'store_child_started'; readonly reason: string };
 
-/** A statement that the engine refused, with ClickHouse's own number for why (0: none given). */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-  readonly engine_code: number;
-
-  constructor(engine_code: number, reason: string) {
-    super(reason);
-    this.engine_code = engine_code;
-  }
-}
-
-export type EngineOptions = {
+export type EmbeddedEngineOptions = {
   readonly data_dir: string;
   readonly clock: Clock;
   readonly query_timeout_ms: number;
@@ -42,20 +33,30 @@ type Waiting = { readonly resolve: (json_lines: string) => void; readonly reject
 type Unsent<Request> = Request extends unknown ? Omit<Request, 'id'> : never;
 
 /** The chdb engine in a child process: restarted when it dies, killed when disposed. */
-export class EmbeddedEngine implements AsyncDisposable {
-  readonly #options: EngineOptions;
+export class EmbeddedEngine implements Engine {
+  readonly #options: EmbeddedEngineOptions;
   readonly #waiting = new Map<number, Waiting>();
   readonly #stop = new AbortController();
   #child: ChildProcess | null = null;
   #next_id = 1;
   #restarting: Promise<void> = Promise.resolve();
+  #writing: Promise<unknown> = Promise.resolve();
+  readonly #session: WritingSession = {
+    command: async (sql) => void (await this.#ask({ kind: 'command', sql })),
+    rows: async (sql) => parseLines(await this.#ask({ kind: 'command', sql })),
+    insert: async (table, rows) => {
+      const json_lines = rows.map((row) => JSON.stringify(row)).join('\n');
+      await this.#ask({ kind: 'rows', sql: table, json_lines });
+    },
+    read: (blocks, structure, sql) => this.#read(blocks, (file) => sql(fileSource(file, structure))),
+  };
 
-  private constructor(options: EngineOptions) {
+  private constructor(options: EmbeddedEngineOptions) {
     this.#options = options;
   }
 
   /** Starts the child. Failures: LW-DATA-DIR-TAKEN when another process keeps the directory, LW-DATA-DIR. */
-  static async start(options: EngineOptions): Promise<EmbeddedEngine> {
+  static async start(options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
     const engine = new EmbeddedEngine(options);
     const started_ms = options.clock.elapsed_ms();
     for (;;) {
@@ -69,28 +70,20 @@ export class EmbeddedEngine implements AsyncDisposable {
     }
   }
 
-  /** Runs a statement on the writing session, after those before it. */
-  command(sql: string): Promise<string> {
-    return this.#ask({ kind: 'command', sql });
+  /** Works come one after another: they share the one session that writes. */
+  write<Result>(work: (session: WritingSession) => Promise<Result>): Promise<Result> {
+    const written = this.#writing.then(() => work(this.#session));
+    this.#writing = written.catch(() => undefined);
+    return written;
   }
 
-  /** As `command`, for a statement that answers with rows. */
-  async commandRows<Row>(sql: string): Promise<Row[]> {
-    return parseLines<Row>(await this.command(sql));
-  }
-
-  /** Inserts JSON lines into `table`. */
-  async insertRows(table: string, rows: readonly object[]): Promise<void> {
-    const json_lines = rows.map((row) => JSON.stringify(row)).join('\n');
-    await this.#ask({ kind: 'rows', sql: table, json_lines });
-  }
-
-  /** Rows of a query on a reading session. */
-  async select<Row>(sql: string, parameters: QueryParameters = {}): Promise<Row[]> {
+  /** Rows of a query on a reading session. An abort is not told to the child: the query's own time limit ends it. */
+  async select<Row>(sql: string, parameters: QueryParameters): Promise<Row[]> {
     return parseLines<Row>(await this.#ask({ kind: 'select', sql, parameters }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writing;
     this.#stop.abort();
     await this.#restarting;
     const child = this.#child;
@@ -112,6 +105,10 @@ export class EmbeddedEngine implements AsyncDisposable {
         if (error !== null) this.#take(id)?.reject(gone('the store went away; try again'));
       });
     });
+  }
+
+  async #read({ path: file }: Blocks, sql: (file: string) => string): Promise<void> {
+    await this.#ask({ kind: 'command', sql: sql(path.resolve(file)) });
   }
 
   #take(id: number): Waiting | undefined {
@@ -206,8 +203,6 @@ function gone(reason: string): LeewayError {
   return new LeewayError('LW-STORE-GONE', reason);
 }
 
-function parseLines<Row>(json_lines: string): Row[] {
-  const rows: Row[] = [];
-  for (const line of json_lines.split('\n')) if (line !== '') rows.push(JSON.parse(line) as Row); // the caller names its query's row
-  return rows;
+function fileSource(file: string, structure: string): string {
+  return `file(${literal(file)}, Native, ${literal(structure)})`;
 }

@@ -95,6 +95,18 @@ export function storeContract(driver: string, subject: () => StoreSubject): void
     expect(held).toEqual([{ n: '5' }]);
   });
 
+  test(`${driver}: a record that two sources sent into one delivery is stored for the first and a duplicate of the second`, async () => {
+    const { bus, store } = subject();
+    const shared = own('shared', steps(0, 3));
+    const first = bus.publish({ source: 'shared-1', epoch: EPOCH, sequence: 1, records: shared }, signal);
+    const more = [...shared, ...own('shared', [stepRecord(3)])];
+    for (const delivery of await deliveries(subject(), 'shared-2', [more]))
+      expect(await store.insert(delivery, signal)).toMatchObject({ kind: 'ok' });
+    expect(await first).toEqual({ repeated: false });
+    expect(await accountOf(store, 'shared-1')).toMatchObject({ frame_rows: 3, duplicates_absorbed: 0, stored: 3 });
+    expect(await accountOf(store, 'shared-2')).toMatchObject({ frame_rows: 4, duplicates_absorbed: 3, stored: 1 });
+  });
+
   test(`${driver}: the same key and time with another content is another row`, async () => {
     const { store } = subject();
     const records = own('revised', [stepRecord(1), { ...stepRecord(1), loss: 9 }]);
