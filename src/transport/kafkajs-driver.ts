@@ -5,8 +5,10 @@ import {
   type Admin,
   CompressionCodecs,
   CompressionTypes,
+  type EachBatchPayload,
   type IHeaders,
   Kafka,
+  KafkaJSNonRetriableError,
   KafkaJSProtocolError,
   KafkaJSSASLAuthenticationError,
   type KafkaMessage,
@@ -160,16 +162,19 @@ class KafkajsDriver implements KafkaDriver {
     consumer.on(consumer.events.CRASH, ({ payload }) =>
       handlers.onFailed(failure(payload.error, `the consumer of ${topic}`)),
     );
+    // commits once and at once; consumer.commitOffsets would repeat after a rebalance what was meant for the time before
+    const latest: { payload: EachBatchPayload | null } = { payload: null };
     try {
       await consumer.connect();
       await consumer.subscribe({ topics: [topic], fromBeginning: true });
       await consumer.run({
         autoCommit: false,
         eachBatchAutoResolve: false,
-        eachBatch: async ({ batch, resolveOffset, heartbeat }) => {
-          handlers.onMessages(batch.partition, batch.messages.map(messageIn));
-          resolveOffset(batch.lastOffset());
-          await heartbeat();
+        eachBatch: async (given) => {
+          latest.payload = given;
+          handlers.onMessages(given.batch.partition, given.batch.messages.map(messageIn));
+          given.resolveOffset(given.batch.lastOffset());
+          await given.heartbeat();
         },
       });
     } catch (error) {
@@ -178,13 +183,17 @@ class KafkajsDriver implements KafkaDriver {
     }
     return {
       commit: async (offsets) => {
-        const entries = [...offsets].map(([partition, offset]) => ({ topic, partition, offset: String(offset) }));
-        await consumer.commitOffsets(entries).catch((error: unknown) => {
+        const partitions = [...offsets].map(([partition, offset]) => ({ partition, offset: String(offset) }));
+        try {
+          if (latest.payload !== null)
+            await latest.payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions }] });
+          else await consumer.commitOffsets(partitions.map((entry) => ({ ...entry, topic })));
+        } catch (error) {
           throw failure(error, `a commit of ${group}`);
-        });
+        }
       },
-      pause: () => consumer.pause([{ topic }]),
-      resume: () => consumer.resume([{ topic }]),
+      pause: () => unlessStopped(() => consumer.pause([{ topic }])),
+      resume: () => unlessStopped(() => consumer.resume([{ topic }])),
       close: () => consumer.disconnect(),
     };
   }
@@ -243,6 +252,15 @@ class KafkajsDriver implements KafkaDriver {
     const admin = this.#kafka.admin();
     await admin.connect();
     return admin;
+  }
+}
+
+/** A consumer that has crashed refuses; its replacement is told anew. */
+function unlessStopped(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof KafkaJSNonRetriableError)) throw error;
   }
 }
 

@@ -1,0 +1,231 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { assert } from '../core/assert.ts';
+import type { Clock } from '../core/clock.ts';
+import { LeewayError, systemCode } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
+import type { KafkaConnection, KafkaDriver } from './kafka-driver.ts';
+import type { KafkaEvent } from './kafka-event.ts';
+import { STREAMS_MAX } from './kafka-frames.ts';
+import { FrameProducer } from './kafka-producer.ts';
+import { KafkaWorker } from './kafka-worker.ts';
+import { SourceTally } from './known-sequences.ts';
+
+export type KafkaDriverName = 'kafkajs' | 'platformatic';
+
+export type KafkaBusOptions = {
+  readonly driver: KafkaDriverName;
+  readonly brokers: readonly string[];
+  readonly tls?: KafkaConnection['tls'];
+  readonly sasl?: KafkaConnection['sasl'];
+  /** Topics are `<prefix>frames.v1` and `<prefix>deadletter.v1`, the group is `<prefix>workers`. Default `leeway.`. */
+  readonly topic_prefix?: string;
+  /** Creates missing topics; otherwise a missing topic is LW-KAFKA-TOPIC with the command that creates it. */
+  readonly create_topics?: { readonly partitions: number; readonly replication: number } | null;
+  /** Directory for the files of deliveries; they are copies and need no durable disk. */
+  readonly scratch_dir: string;
+  readonly clock: Clock;
+  readonly onEvent?: (event: KafkaEvent) => void;
+  /** Bytes that may wait for Kafka's acknowledgement. Default 64 MiB. */
+  readonly in_flight_bytes_max?: number;
+  /** A batch that Kafka has not acknowledged by then is given back. Default 30 s. */
+  readonly publish_timeout_ms?: number;
+  /** A delivery is handed on at so many rows or bytes, or when its first frame has waited so long. */
+  readonly delivery_rows_max?: number;
+  readonly delivery_bytes_max?: number;
+  readonly delivery_wait_ms?: number;
+  /** Bytes read ahead of the store. Default 64 MiB. */
+  readonly buffer_bytes_max?: number;
+  /** Default 10 s: the time that a dead worker's partitions wait for another one. */
+  readonly session_timeout_ms?: number;
+  readonly heartbeat_ms?: number;
+  /** Lag without progress for this long replaces the consumer. Default 30 s. */
+  readonly stall_ms?: number;
+  /**
+   * Stream of partition 0 in lineages. A topic that was deleted and created again numbers its messages anew: raise this by
+   * the number of its partitions, or frames of now would bear the lineage of frames of then.
+   */
+  readonly stream_first?: number;
+};
+
+const DEFAULTS = {
+  topic_prefix: 'leeway.',
+  in_flight_bytes_max: 64 * 1_048_576,
+  publish_timeout_ms: 30_000,
+  // the spool's figures: what the store sorts in memory, and freshness against statements a second
+  delivery_rows_max: 200_000,
+  delivery_bytes_max: 48 * 1_048_576,
+  delivery_wait_ms: 300,
+  buffer_bytes_max: 64 * 1_048_576,
+  session_timeout_ms: 10_000,
+  heartbeat_ms: 1_000,
+  stall_ms: 30_000,
+  stream_first: 0,
+} as const;
+
+/** Publishes under way at disposal get this long. */
+const CLOSE_GRACE_MS = 5_000;
+
+/**
+ * The scaled bus: Kafka. Failures: LW-KAFKA-TOPIC (a topic is missing), LW-KAFKA-AUTH, LW-UNREACHABLE, LW-DATA-DIR.
+ *
+ * `publish` is acknowledged by all in-sync replicas. It knows no repeats but those of a batch that is still on its way: a
+ * repeat is stored twice in the topic and once in the store. `backlog` says what this process knows: `bytes`, `oldest_ms`
+ * and `in_flight` count what waits for an acknowledgement and what was read and is not yet stored here; offsets say how
+ * many frames wait in the topic (`frames`, of the whole group, while this process consumes), not whose they are, so of a
+ * frame that no worker has read `in_flight` knows nothing. `quarantined`: set aside by this process since its start.
+ */
+export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
+  const settings = { ...DEFAULTS, ...options };
+  const { topic_prefix, session_timeout_ms, heartbeat_ms, brokers } = settings;
+  const connection = {
+    brokers,
+    tls: options.tls ?? false,
+    sasl: options.sasl ?? null,
+    session_timeout_ms,
+    heartbeat_ms,
+  };
+  const driver = await openDriver(options.driver, connection);
+  try {
+    const frames = `${topic_prefix}frames.v1`;
+    const dead = `${topic_prefix}deadletter.v1`;
+    const partitions = await ensureTopics(driver, [frames, dead], options);
+    const count = partitions.get(frames) ?? 0;
+    assert(count + settings.stream_first <= STREAMS_MAX, `lineages have room for ${STREAMS_MAX} partitions`);
+    const scratch_dir = await scratchDirectory(options.scratch_dir);
+    const onEvent = options.onEvent ?? (() => undefined);
+    const { clock, in_flight_bytes_max, publish_timeout_ms, buffer_bytes_max, stall_ms, stream_first } = settings;
+    const producer = new FrameProducer({
+      driver,
+      topic: frames,
+      partitions: count,
+      clock,
+      in_flight_bytes_max,
+      publish_timeout_ms,
+      onEvent,
+    });
+    const worker = new KafkaWorker({
+      driver,
+      topic: frames,
+      group: `${topic_prefix}workers`,
+      dead_letters: { topic: dead, partitions: partitions.get(dead) ?? 1 },
+      clock,
+      scratch_dir,
+      stream_first,
+      delivery: {
+        rows_max: settings.delivery_rows_max,
+        bytes_max: settings.delivery_bytes_max,
+        wait_ms: settings.delivery_wait_ms,
+      },
+      buffer_bytes_max,
+      stall_ms,
+      onEvent,
+    });
+    return new KafkaBus({ driver, producer, worker, scratch_dir });
+  } catch (error) {
+    await driver.close();
+    throw error;
+  }
+}
+
+async function openDriver(name: KafkaDriverName, connection: KafkaConnection): Promise<KafkaDriver> {
+  // loaded on demand: the embedded service needs neither package
+  switch (name) {
+    case 'kafkajs':
+      return (await import('./kafkajs-driver.ts')).kafkajsDriver(connection);
+    case 'platformatic':
+      return (await import('./platformatic-driver.ts')).platformaticDriver(connection);
+  }
+}
+
+async function ensureTopics(
+  driver: KafkaDriver,
+  topics: readonly string[],
+  options: KafkaBusOptions,
+): Promise<ReadonlyMap<string, number>> {
+  const message_bytes_max = LIMITS.kafka_message_bytes_max;
+  const found = await driver.partitions(topics);
+  const missing = topics.filter((topic) => !found.has(topic));
+  if (missing.length === 0) return found;
+  const wanted = options.create_topics ?? null;
+  if (wanted === null) {
+    const commands = missing.map(
+      (topic) =>
+        `kafka-topics.sh --bootstrap-server ${options.brokers[0]} --create --topic ${topic} --partitions 6 ` +
+        `--replication-factor 3 --config min.insync.replicas=2 --config max.message.bytes=${message_bytes_max}`,
+    );
+    throw new LeewayError(
+      'LW-KAFKA-TOPIC',
+      `Kafka has no topic ${missing.join(' and no topic ')}, or this login may not see it; create it: ${commands.join(' ; ')}`,
+    );
+  }
+  await driver.createTopics(missing.map((topic) => ({ topic, ...wanted, message_bytes_max })));
+  return driver.partitions(topics);
+}
+
+async function scratchDirectory(parent: string): Promise<string> {
+  try {
+    await mkdir(parent, { recursive: true });
+    return await mkdtemp(path.join(parent, 'kafka-'));
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === null) throw cause;
+    throw new LeewayError('LW-DATA-DIR', `scratch directory ${parent} is not usable (${code})`, { cause });
+  }
+}
+
+type Parts = {
+  readonly driver: KafkaDriver;
+  readonly producer: FrameProducer;
+  readonly worker: KafkaWorker;
+  readonly scratch_dir: string;
+};
+
+class KafkaBus implements Bus {
+  readonly #parts: Parts;
+  #isConsuming = false;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  publish(batch: Batch, signal: AbortSignal): Promise<Published> {
+    return this.#parts.producer.publish(batch, signal);
+  }
+
+  async consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void> {
+    assert(!this.#isConsuming, 'one consumer at a time');
+    this.#isConsuming = true;
+    try {
+      await this.#parts.worker.consume(handle, signal);
+    } finally {
+      this.#isConsuming = false;
+    }
+  }
+
+  backlog(): Backlog {
+    const { producer, worker } = this.#parts;
+    const { held, quarantined } = worker.tallies;
+    const in_flight = new SourceTally();
+    for (const tally of [producer.tally, ...held])
+      for (const count of tally.list()) in_flight.add(count, count.records);
+    return {
+      bytes: producer.bytes + worker.bytes,
+      frames: producer.frames + worker.frames,
+      oldest_ms: Math.max(producer.oldest_ms, worker.oldest_ms),
+      in_flight: in_flight.list(),
+      torn_frames: 0,
+      damaged_frames: worker.unreadable_frames,
+      quarantined: quarantined.list(),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { producer, driver, scratch_dir } = this.#parts;
+    await producer.close(CLOSE_GRACE_MS);
+    await driver.close();
+    await rm(scratch_dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,285 @@
+import type { Clock } from '../core/clock.ts';
+import { LeewayError } from '../core/errors.ts';
+import type { ConsumerHandlers, KafkaConsumer, KafkaDriver, KafkaIn, PartitionPosition } from './kafka-driver.ts';
+import type { KafkaEvent } from './kafka-event.ts';
+import type { MessagePlace } from './kafka-frames.ts';
+import { PartitionOffsets } from './kafka-offsets.ts';
+
+export type GroupMemberOptions = {
+  readonly driver: KafkaDriver;
+  readonly topic: string;
+  readonly group: string;
+  readonly clock: Clock;
+  /** Lag without progress for this long: the consumer is replaced. */
+  readonly stall_ms: number;
+  /** Every message once, in the order of its partition. */
+  readonly onMessage: (partition: number, message: KafkaIn) => void;
+  /** The assignment has changed: what was read from other partitions is somebody else's now. */
+  readonly onAssigned: () => void;
+  /** Work is in hand, so that standing still is not a stall. */
+  readonly isBusy: () => boolean;
+  readonly onEvent: (event: KafkaEvent) => void;
+};
+
+const REBUILD_MS_MIN = 300;
+const REBUILD_MS_MAX = 5_000;
+/** Closing waits for a coordinator that may be gone: the session's end does the same, later. */
+const CLOSE_MS_MAX = 2_000;
+/** kafkajs keeps dialling a dead coordinator until it returns; a new consumer asks for the living one. */
+const COMMIT_FAILURES_MAX = 4;
+/** Messages that arrive before it is known where their partition begins: a few fetches. */
+const EARLY_MESSAGES_MAX = 20_000;
+
+/** A partition of ours. `offsets` is null, and messages wait in `early`, until it is known where the group goes on. */
+type Seat = { offsets: PartitionOffsets | null; readonly early: KafkaIn[] };
+
+/**
+ * Membership in the consumer group: joins, replaces consumers that die or stall, keeps account of the offsets. The client
+ * libraries' own notions of position are not trusted: after a rebalance they begin again or go on, and both are the same
+ * here. Commits name partitions of the present assignment only.
+ */
+export class GroupMember {
+  readonly #options: GroupMemberOptions;
+  readonly #seats = new Map<number, Seat>();
+  readonly #gaps = new Map<number, bigint>();
+  #positions: readonly PartitionPosition[] = [];
+  #consumer: KafkaConsumer | null = null;
+  #fail: (error: LeewayError) => void = () => undefined;
+  #isPaused = false;
+  #progress = 0;
+  #joins = 0;
+  #commit_failures = 0;
+
+  constructor(options: GroupMemberOptions) {
+    this.#options = options;
+  }
+
+  owns(partition: number): boolean {
+    return this.#seats.has(partition);
+  }
+
+  /** Messages of the topic that the group has not dealt with, as far as this process has heard. */
+  get lag(): number {
+    const ends = new Map(this.#positions.map((position) => [position.partition, position]));
+    let lag = 0n;
+    for (const { partition, end, low, committed } of this.#positions)
+      if (this.#seats.get(partition)?.offsets == null) lag += end - (committed ?? low);
+    for (const [partition, { offsets }] of this.#seats) {
+      if (offsets === null) continue;
+      const end = ends.get(partition)?.end ?? 0n;
+      lag += (end > offsets.next ? end : offsets.next) - offsets.frontier;
+    }
+    return Number(lag);
+  }
+
+  /** The message is stored or set aside. */
+  done({ partition, offset }: MessagePlace): void {
+    this.#seats.get(partition)?.offsets?.done(offset);
+    this.#progress++;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#consumer?.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#consumer?.resume();
+  }
+
+  /** Whether there is something to commit. */
+  get isBehind(): boolean {
+    for (const { offsets } of this.#seats.values())
+      if (offsets !== null && offsets.committed !== offsets.frontier) return true;
+    return false;
+  }
+
+  /** Commits up to the first message of each partition that is not dealt with. A failure is tried again by the caller. */
+  async commit(): Promise<void> {
+    const consumer = this.#consumer;
+    const due = new Map<number, bigint>();
+    const seats = new Map<PartitionOffsets, bigint>();
+    for (const [partition, { offsets }] of this.#seats) {
+      if (offsets === null || offsets.committed === offsets.frontier) continue;
+      due.set(partition, offsets.frontier);
+      seats.set(offsets, offsets.frontier);
+    }
+    if (consumer === null || due.size === 0) return;
+    try {
+      await consumer.commit(due);
+      this.#commit_failures = 0;
+      for (const [offsets, frontier] of seats) offsets.committed = frontier;
+    } catch (error) {
+      if (!(error instanceof LeewayError)) throw error;
+      if (error.code === 'LW-CONFLICT') return; // a rebalance: the next assignment says what is ours
+      this.#options.onEvent({ kind: 'kafka_commit_failed', reason: error.message });
+      if (++this.#commit_failures >= COMMIT_FAILURES_MAX) this.#fail(error);
+    }
+  }
+
+  /** Is a member until `signal` fires. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#seats.clear();
+    this.#isPaused = false;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const joins = this.#joins;
+      const error = await this.#liveOnce(signal);
+      if (error === null) return;
+      this.#options.onEvent({ kind: 'kafka_consumer_failed', reason: error.message });
+      if (this.#joins > joins) attempt = 0;
+      const wait_ms = Math.min(REBUILD_MS_MAX, REBUILD_MS_MIN * 2 ** Math.min(attempt, 10));
+      await this.#options.clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: the loop ends
+    }
+  }
+
+  /** Looks every quarter of `stall_ms` how far behind the group is and whether that moves. */
+  async watch(signal: AbortSignal): Promise<void> {
+    const { clock, stall_ms } = this.#options;
+    let seen = this.#progress;
+    let since_ms = clock.elapsed_ms();
+    while (!signal.aborted) {
+      const isHealthy = await this.#look();
+      const now_ms = clock.elapsed_ms();
+      if (isHealthy || seen !== this.#progress) {
+        seen = this.#progress;
+        since_ms = now_ms;
+      } else if (now_ms - since_ms >= stall_ms && this.#consumer !== null) {
+        const reason = `${this.lag} messages wait and none was handled for ${stall_ms} ms: the consumer is replaced`;
+        this.#options.onEvent({ kind: 'kafka_consumer_stalled', reason });
+        this.#fail(new LeewayError('LW-UNREACHABLE', reason));
+        since_ms = now_ms;
+      }
+      await clock.sleep(Math.max(50, stall_ms / 4), signal).catch(() => undefined); // aborted: the loop ends
+    }
+  }
+
+  /** Refreshes the positions; true when nothing waits or something is being done about it. */
+  async #look(): Promise<boolean> {
+    const { driver, topic, group, isBusy } = this.#options;
+    try {
+      this.#positions = await driver.positions(topic, group);
+    } catch (error) {
+      if (!(error instanceof LeewayError)) throw error;
+      return true; // without an answer from Kafka a new consumer would get none either
+    }
+    if (this.#joins === 0) return false;
+    return isBusy() || this.#isPaused || this.#seats.size === 0 || this.lag === 0;
+  }
+
+  /** One consumer's life: null when it ended with the signal, else why it died. */
+  async #liveOnce(signal: AbortSignal): Promise<LeewayError | null> {
+    const { driver, topic, group } = this.#options;
+    const { promise: ended, resolve } = Promise.withResolvers<LeewayError | null>();
+    const abort = (): void => resolve(null);
+    signal.addEventListener('abort', abort, { once: true });
+    let isAlive = true;
+    const handlers: ConsumerHandlers = {
+      onAssigned: (partitions) => isAlive && this.#assigned(partitions, resolve),
+      onMessages: (partition, messages) => isAlive && this.#receive(partition, messages, resolve),
+      onFailed: resolve,
+    };
+    let consumer: KafkaConsumer | null = null;
+    try {
+      consumer = await driver.consume(topic, group, handlers);
+      this.#consumer = consumer;
+      this.#fail = resolve;
+      this.#commit_failures = 0;
+      if (this.#isPaused) consumer.pause();
+      return await ended;
+    } catch (error) {
+      if (!(error instanceof LeewayError)) throw error;
+      return signal.aborted ? null : error;
+    } finally {
+      isAlive = false;
+      this.#consumer = null;
+      signal.removeEventListener('abort', abort);
+      if (consumer !== null) await this.#close(consumer);
+    }
+  }
+
+  async #close(consumer: KafkaConsumer): Promise<void> {
+    const late = new AbortController();
+    const closed = consumer.close().catch(() => undefined); // its session ends by itself
+    await Promise.race([closed, this.#options.clock.sleep(CLOSE_MS_MAX, late.signal).catch(() => undefined)]);
+    late.abort();
+  }
+
+  #assigned(partitions: readonly number[], fail: (error: LeewayError) => void): void {
+    this.#joins++;
+    const ours = new Set(partitions);
+    for (const partition of this.#seats.keys()) if (!ours.has(partition)) this.#seats.delete(partition);
+    const fresh = new Map<number, Seat>();
+    for (const partition of ours) {
+      const kept = this.#seats.get(partition)?.offsets ?? null;
+      if (kept !== null) {
+        kept.committed = null; // said to an earlier generation: not certain
+        continue;
+      }
+      const seat: Seat = { offsets: null, early: [] };
+      this.#seats.set(partition, seat);
+      fresh.set(partition, seat);
+    }
+    this.#options.onAssigned();
+    if (fresh.size === 0) return;
+    this.#locate(fresh, fail).catch((error: unknown) => {
+      if (!(error instanceof LeewayError)) throw error;
+      fail(error);
+    });
+  }
+
+  /** Finds where the group goes on in partitions that are new to us, then lets their messages in. */
+  async #locate(fresh: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
+    const { driver, topic, group } = this.#options;
+    this.#positions = await driver.positions(topic, group);
+    for (const { partition, low, committed } of this.#positions) {
+      const seat = fresh.get(partition);
+      if (seat === undefined || this.#seats.get(partition) !== seat) continue; // lost again meanwhile
+      const start = committed === null || committed < low ? low : committed;
+      seat.offsets = new PartitionOffsets(start);
+      seat.offsets.committed = start;
+      this.#receive(partition, seat.early.splice(0), fail);
+    }
+    this.#options.onAssigned();
+  }
+
+  #receive(partition: number, messages: readonly KafkaIn[], fail: (error: LeewayError) => void): void {
+    const seat = this.#seats.get(partition);
+    const [first] = messages;
+    if (seat === undefined || first === undefined) return;
+    const { offsets } = seat;
+    if (offsets === null) {
+      seat.early.push(...messages);
+      if (seat.early.length > EARLY_MESSAGES_MAX) fail(unlocated(partition));
+      return;
+    }
+    if (first.offset > offsets.next && !this.#acceptsGap(partition, offsets.next, first.offset)) {
+      this.#seats.delete(partition);
+      return fail(skipped(partition, offsets.next, first.offset));
+    }
+    this.#progress++;
+    for (const message of messages) if (offsets.take(message.offset)) this.#options.onMessage(partition, message);
+  }
+
+  /**
+   * Messages are missing between what was taken in and what came. A new consumer asks for them again; if they are still
+   * missing then, the topic has lost them (retention, a deleted topic) and the stretch is told and passed over.
+   */
+  #acceptsGap(partition: number, from: bigint, to: bigint): boolean {
+    const isKnown = this.#gaps.get(partition) === from;
+    this.#gaps.set(partition, from);
+    if (isKnown) {
+      const reason = `offsets ${from} to ${to - 1n} of partition ${partition} are not in the topic any more`;
+      this.#options.onEvent({ kind: 'kafka_gap', reason });
+    }
+    return isKnown;
+  }
+}
+
+function unlocated(partition: number): LeewayError {
+  return new LeewayError('LW-UNREACHABLE', `partition ${partition}: the group's offset could not be read in time`);
+}
+
+function skipped(partition: number, from: bigint, to: bigint): LeewayError {
+  return new LeewayError('LW-CONFLICT', `partition ${partition}: expected offset ${from}, got ${to}; reading again`);
+}

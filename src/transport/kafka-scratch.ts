@@ -1,0 +1,59 @@
+import { open, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { assert } from '../core/assert.ts';
+import type { Delivery, FrameHeader } from '../core/ports.ts';
+import { SAMPLES } from '../core/tables.ts';
+import { encodeFrame } from './frame.ts';
+import type { HeldFrame } from './kafka-frames.ts';
+import { originName } from './kafka-shelf.ts';
+
+/** Bytes handed to the file system at once. */
+const WRITE_BYTES = 4 * 1_048_576;
+
+/**
+ * Writes `frames`, all of one table and at least one, as a file of Native blocks in `directory`. Nothing is synced: the
+ * topic is the durable copy.
+ */
+export async function writeDelivery(directory: string, name: string, frames: readonly HeldFrame[]): Promise<Delivery> {
+  const table = frames[0]?.header.table;
+  assert(table !== undefined, 'a delivery holds at least one frame');
+  const file = path.join(directory, `${name}-${table}.native`);
+  const origins = new Map<string, number>();
+  const headers: FrameHeader[] = [];
+  const handle = await open(file, 'w');
+  try {
+    let pieces: Buffer[] = [];
+    let bytes = 0;
+    let rows = 0;
+    for (const frame of frames) {
+      const origin = table === SAMPLES ? originOf(origins, frame.header) : 0;
+      const header = { ...frame.header, origin };
+      headers.push(header);
+      rows += header.rows;
+      for (const piece of encodeFrame(header, frame.body)) {
+        pieces.push(piece);
+        bytes += piece.length;
+      }
+      if (bytes < WRITE_BYTES) continue;
+      await handle.writeFile(Buffer.concat(pieces));
+      pieces = [];
+      bytes = 0;
+    }
+    await handle.writeFile(Buffer.concat(pieces));
+    return { table, path: file, rows, frames: headers };
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Forgets a delivery's file. */
+export async function removeDelivery(delivery: Delivery): Promise<void> {
+  await unlink(delivery.path).catch(() => undefined); // the directory goes with the bus: a file left behind costs space only
+}
+
+function originOf(origins: Map<string, number>, header: FrameHeader): number {
+  const name = originName(header);
+  const origin = origins.get(name) ?? origins.size;
+  origins.set(name, origin);
+  return origin;
+}

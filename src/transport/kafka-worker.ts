@@ -1,0 +1,258 @@
+import type { Clock } from '../core/clock.ts';
+import { LeewayError, systemCode } from '../core/errors.ts';
+import { type Ok, type Outcome, type Reject, retry } from '../core/outcome.ts';
+import type { Delivery } from '../core/ports.ts';
+import { type DeadLetter, deadLetterMessage } from './kafka-dead-letter.ts';
+import type { KafkaDriver, KafkaIn } from './kafka-driver.ts';
+import type { KafkaEvent } from './kafka-event.ts';
+import { type HeldFrame, lineageAt, readMessage } from './kafka-frames.ts';
+import { GroupMember } from './kafka-member.ts';
+import { removeDelivery, writeDelivery } from './kafka-scratch.ts';
+import { FrameShelf, type ShelfOptions } from './kafka-shelf.ts';
+import { SourceTally } from './known-sequences.ts';
+
+export type KafkaWorkerOptions = {
+  readonly driver: KafkaDriver;
+  readonly topic: string;
+  readonly group: string;
+  readonly dead_letters: { readonly topic: string; readonly partitions: number };
+  readonly clock: Clock;
+  readonly scratch_dir: string;
+  readonly stream_first: number;
+  readonly delivery: ShelfOptions;
+  /** Bytes of frames held in memory; beyond them fetching pauses. */
+  readonly buffer_bytes_max: number;
+  readonly stall_ms: number;
+  readonly onEvent: (event: KafkaEvent) => void;
+};
+
+type Handle = (delivery: Delivery) => Promise<Outcome>;
+
+const RETRY_MS_MIN = 100;
+const RETRY_MS_MAX = 5_000;
+/** After a commit that failed; what it would have said is still true. */
+const COMMIT_RETRY_MS = 500;
+
+/**
+ * The topic to the store: collects frames into deliveries, hands them on one at a time and commits a partition's offset
+ * only when every earlier frame of it is stored or in the dead-letter topic. It stays a member of the group meanwhile,
+ * however long the store takes.
+ */
+export class KafkaWorker {
+  readonly #options: KafkaWorkerOptions;
+  readonly #member: GroupMember;
+  readonly #inHand = new SourceTally();
+  readonly #quarantined = new SourceTally();
+  #shelf: FrameShelf;
+  #unreadable: DeadLetter[] = [];
+  #in_hand_bytes = 0;
+  #in_hand_at_ms: number | null = null;
+  #unreadable_frames = 0;
+  #next_file = 1;
+  #isPaused = false;
+  #isBusy = false;
+  #wake: () => void = () => undefined;
+
+  constructor(options: KafkaWorkerOptions) {
+    this.#options = options;
+    this.#shelf = new FrameShelf(options.delivery);
+    const { driver, topic, group, clock, stall_ms, onEvent } = options;
+    this.#member = new GroupMember({
+      driver,
+      topic,
+      group,
+      clock,
+      stall_ms,
+      onEvent,
+      onMessage: (partition, message) => this.#receive(partition, message),
+      onAssigned: () => this.#reassigned(),
+      isBusy: () => this.#isBusy,
+    });
+  }
+
+  get bytes(): number {
+    return this.#shelf.bytes + this.#in_hand_bytes;
+  }
+
+  /** Frames of the topic that wait, of all partitions, as last heard. */
+  get frames(): number {
+    return this.#member.lag;
+  }
+
+  get unreadable_frames(): number {
+    return this.#unreadable_frames;
+  }
+
+  /** Age of the oldest frame in memory, by the time its producer gave it. */
+  get oldest_ms(): number {
+    const ages = [this.#shelf.oldest_at_ms, this.#in_hand_at_ms].filter((at_ms) => at_ms !== null);
+    return ages.length === 0 ? 0 : Math.max(0, this.#options.clock.now_ms() - Math.min(...ages));
+  }
+
+  /** Records read and not yet stored, then records set aside by this process. */
+  get tallies(): { readonly held: readonly SourceTally[]; readonly quarantined: SourceTally } {
+    return { held: [this.#shelf.tally, this.#inHand], quarantined: this.#quarantined };
+  }
+
+  async consume(handle: Handle, signal: AbortSignal): Promise<void> {
+    this.#shelf = new FrameShelf(this.#options.delivery);
+    this.#unreadable = [];
+    this.#isPaused = false;
+    const leaving = new AbortController();
+    const background = Promise.all([this.#member.run(leaving.signal), this.#member.watch(leaving.signal)]);
+    const wake = (): void => this.#wake();
+    signal.addEventListener('abort', wake, { once: true });
+    try {
+      await Promise.race([this.#deliverAll(handle, signal), background]);
+    } finally {
+      signal.removeEventListener('abort', wake);
+      leaving.abort();
+      this.#shelf = new FrameShelf(this.#options.delivery); // not committed: the group's next member reads it again
+      await background;
+    }
+  }
+
+  #receive(partition: number, message: KafkaIn): void {
+    const { stream_first, clock, buffer_bytes_max } = this.#options;
+    const place = { partition, offset: message.offset };
+    const frame = readMessage(message, place, lineageAt(place, stream_first));
+    if (typeof frame === 'string') {
+      this.#unreadable_frames++;
+      this.#unreadable.push({ ...place, message, header: null, code: 'LW-INPUT', reason: frame });
+    } else this.#shelf.add(frame, clock.elapsed_ms());
+    if (!this.#isPaused && this.#shelf.bytes > buffer_bytes_max) {
+      this.#isPaused = true;
+      this.#member.pause();
+    }
+    this.#wake();
+  }
+
+  #reassigned(): void {
+    this.#shelf.retain((partition) => this.#member.owns(partition));
+    this.#unreadable = this.#unreadable.filter((letter) => this.#member.owns(letter.partition));
+    this.#wake();
+  }
+
+  async #deliverAll(handle: Handle, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      const letter = this.#unreadable.shift();
+      const frames = letter === undefined ? this.#shelf.takeDue(clock.elapsed_ms(), this.#isPaused) : null;
+      if (letter === undefined && frames === null) {
+        await this.#idle(signal);
+        continue;
+      }
+      this.#isBusy = true;
+      if (letter !== undefined) await this.#setAside(letter, signal);
+      if (frames !== null) await this.#deliver(frames, handle, signal);
+      this.#isBusy = false;
+      await this.#member.commit();
+      this.#resumeWhenRoom();
+    }
+  }
+
+  #resumeWhenRoom(): void {
+    if (!this.#isPaused || this.#shelf.bytes > this.#options.buffer_bytes_max / 2) return;
+    this.#isPaused = false;
+    this.#member.resume();
+  }
+
+  /** Waits until a delivery is due, something arrives or the signal fires; repeats a commit that failed. */
+  async #idle(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    await this.#member.commit();
+    this.#resumeWhenRoom();
+    const due_ms = this.#shelf.dueAt_ms(this.#isPaused);
+    const wait_ms = Math.min(
+      due_ms === null ? Infinity : Math.max(0, due_ms - clock.elapsed_ms()),
+      this.#member.isBehind ? COMMIT_RETRY_MS : Infinity,
+    );
+    if (signal.aborted || wait_ms === 0) return;
+    const over = new AbortController();
+    const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+    if (wait_ms === Infinity) await woken;
+    else await Promise.race([clock.sleep(wait_ms, over.signal).catch(() => undefined), woken]);
+    over.abort();
+  }
+
+  /** Hands `frames` on until the store takes or refuses them. What is refused is narrowed down by halves to single frames. */
+  async #deliver(frames: readonly HeldFrame[], handle: Handle, signal: AbortSignal): Promise<void> {
+    this.#hold(frames, 1);
+    try {
+      const outcome = await this.#untilSettled(frames, handle, signal);
+      if (outcome?.kind === 'ok') for (const frame of frames) this.#member.done(frame);
+      if (outcome?.kind !== 'reject') return;
+      const [first] = frames;
+      if (frames.length === 1 && first !== undefined) {
+        const { code, reason } = outcome;
+        await this.#setAside({ ...first, code, reason }, signal);
+        return;
+      }
+    } finally {
+      this.#hold(frames, -1);
+    }
+    const middle = frames.length >>> 1;
+    await this.#deliver(frames.slice(0, middle), handle, signal);
+    await this.#deliver(frames.slice(middle), handle, signal);
+  }
+
+  #hold(frames: readonly HeldFrame[], sign: 1 | -1): void {
+    for (const { header, body } of frames) {
+      this.#inHand.add(header, sign * header.rows);
+      this.#in_hand_bytes += sign * body.length;
+    }
+    this.#in_hand_at_ms = sign === 1 ? Math.min(...frames.map((frame) => frame.at_ms)) : null;
+  }
+
+  /** The same delivery again and again while the answer is retry; null when it is not ours any more or the bus ends. */
+  async #untilSettled(
+    frames: readonly HeldFrame[],
+    handle: Handle,
+    signal: AbortSignal,
+  ): Promise<Ok<void> | Reject | null> {
+    const { clock, onEvent, scratch_dir } = this.#options;
+    let delivery: Delivery | null = null;
+    try {
+      for (let attempt = 0; frames.some((frame) => this.#member.owns(frame.partition)); attempt++) {
+        let outcome: Outcome;
+        try {
+          delivery ??= await writeDelivery(scratch_dir, String(this.#next_file++).padStart(12, '0'), frames);
+          outcome = await handle(delivery);
+        } catch (error) {
+          if (delivery !== null || systemCode(error) === null) throw error;
+          outcome = retry('LW-SPOOL-IO', `${scratch_dir}: ${systemCode(error)}`);
+        }
+        if (outcome.kind !== 'retry') return outcome;
+        if (signal.aborted) return null;
+        const wait_ms = outcome.after_ms ?? Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10));
+        onEvent({ kind: 'kafka_retry', reason: `${outcome.code} ${outcome.reason}; again in ${wait_ms} ms` });
+        await clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: one last attempt
+      }
+      return null;
+    } finally {
+      if (delivery !== null) await removeDelivery(delivery);
+    }
+  }
+
+  /** Puts a message into the dead-letter topic, however long that takes: until then its partition does not move on. */
+  async #setAside(letter: DeadLetter, signal: AbortSignal): Promise<void> {
+    const { driver, topic, dead_letters, clock, onEvent } = this.#options;
+    const message = deadLetterMessage(letter, topic, dead_letters.partitions);
+    const what = `partition ${letter.partition} offset ${letter.offset}: ${letter.code} ${letter.reason}`;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await driver.produce(dead_letters.topic, [message]);
+        break;
+      } catch (error) {
+        if (!(error instanceof LeewayError)) throw error;
+        onEvent({ kind: 'kafka_dead_letter_failed', reason: `${what}; ${error.message}` });
+        if (signal.aborted) return;
+        const wait_ms = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10));
+        await clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: one last attempt
+      }
+    }
+    if (letter.header !== null) this.#quarantined.add(letter.header, letter.header.rows);
+    this.#member.done(letter);
+    onEvent({ kind: 'kafka_dead_letter', reason: what });
+  }
+}

@@ -1,0 +1,300 @@
+import {
+  Admin,
+  AuthenticationError,
+  Consumer,
+  type Message,
+  type MessagesStream,
+  ProduceAcks,
+  Producer,
+  Reader,
+  SASLMechanisms,
+} from '@platformatic/kafka';
+import type { LeewayError } from '../core/errors.ts';
+import {
+  CLIENT,
+  type ConsumerHandlers,
+  type KafkaConnection,
+  type KafkaConsumer,
+  type KafkaDriver,
+  kafkaError,
+  type KafkaIn,
+  type KafkaOut,
+  type PartitionPosition,
+  type TopicSpec,
+} from './kafka-driver.ts';
+
+/**
+ * Patch B for @platformatic/kafka 1.35.0, dist/protocol/reader.js lines 304–309: `readTaggedFields` reads a signed count
+ * and skips that many bytes. After a change of leader the broker answers Fetch with tagged fields (KIP-482: an unsigned
+ * count, then a tag, a size and so many bytes each) and the stream dies of OUT_OF_BOUNDS on every attempt.
+ */
+function patchReader(): void {
+  Reader.prototype.readTaggedFields = function (this: Reader): void {
+    for (let left = this.readUnsignedVarInt(); left > 0; left--) {
+      this.readUnsignedVarInt();
+      this.skip(this.readUnsignedVarInt());
+    }
+  };
+}
+
+let prepared = false;
+
+/** The client @platformatic/kafka 1.35.0 as a driver. Opens connections when first used. */
+export function platformaticDriver(connection: KafkaConnection): KafkaDriver {
+  if (!prepared) patchReader();
+  prepared = true;
+  return new PlatformaticDriver(connection);
+}
+
+const MECHANISMS = {
+  plain: SASLMechanisms.PLAIN,
+  'scram-sha-256': SASLMechanisms.SCRAM_SHA_256,
+  'scram-sha-512': SASLMechanisms.SCRAM_SHA_512,
+} as const;
+
+/** ListOffsets: timestamps that mean the ends of a partition. */
+const LATEST = -1n;
+const EARLIEST = -2n;
+
+type BaseOptions = ConstructorParameters<typeof Admin>[0];
+
+class PlatformaticDriver implements KafkaDriver {
+  readonly #connection: KafkaConnection;
+  readonly #base: BaseOptions;
+  #producer: Producer | null = null;
+  #admin: Admin | null = null;
+
+  constructor(connection: KafkaConnection) {
+    this.#connection = connection;
+    const { tls, sasl, brokers } = connection;
+    this.#base = {
+      clientId: CLIENT.id,
+      bootstrapBrokers: [...brokers],
+      connectTimeout: CLIENT.connect_timeout_ms,
+      timeout: CLIENT.request_timeout_ms,
+      requestTimeout: CLIENT.request_timeout_ms,
+      retries: CLIENT.retries_max,
+      retryDelay: CLIENT.retry_ms,
+      metadataMaxAge: CLIENT.metadata_age_ms,
+      autocreateTopics: false,
+      ...(tls === false ? {} : { tls: tls === true ? {} : { ca: [tls.ca] }, tlsServerName: true }),
+      ...(sasl === null
+        ? {}
+        : { sasl: { mechanism: MECHANISMS[sasl.mechanism], username: sasl.username, password: sasl.password } }),
+    };
+  }
+
+  partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return this.#asAdmin('the list of topics', async (admin) => {
+      const existing = new Set(await admin.listTopics());
+      const wanted = topics.filter((topic) => existing.has(topic));
+      if (wanted.length === 0) return new Map();
+      const { topics: found } = await admin.metadata({ topics: wanted, forceUpdate: true });
+      return new Map([...found].map(([topic, { partitionsCount }]) => [topic, partitionsCount]));
+    });
+  }
+
+  async createTopics(topics: readonly TopicSpec[]): Promise<void> {
+    for (const { topic, partitions, replication, message_bytes_max } of topics)
+      await this.#asAdmin(`the creation of ${topic}`, async (admin) => {
+        const configs = [{ name: 'max.message.bytes', value: String(message_bytes_max) }];
+        try {
+          await admin.createTopics({ topics: [topic], partitions, replicas: replication, configs });
+        } catch (error) {
+          if (protocolName(error) !== 'TOPIC_ALREADY_EXISTS') throw error;
+        }
+      });
+  }
+
+  async produce(topic: string, messages: readonly KafkaOut[]): Promise<void> {
+    this.#producer ??= new Producer({
+      ...this.#base,
+      idempotent: false,
+      acks: ProduceAcks.ALL,
+      compression: 'zstd',
+    });
+    try {
+      await this.#producer.send({
+        acks: ProduceAcks.ALL,
+        messages: messages.map(({ partition, key, value, headers }) => ({
+          topic,
+          partition,
+          key,
+          value,
+          headers: new Map(Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)])),
+        })),
+      });
+    } catch (error) {
+      const dropped = this.#producer;
+      this.#producer = null; // its retries never leave a dead leader: a new one asks the first brokers again
+      void dropped.close().catch(() => undefined); // it had failed already
+      throw failure(error, `a write to ${topic}`);
+    }
+  }
+
+  async consume(topic: string, group: string, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
+    const { session_timeout_ms, heartbeat_ms } = this.#connection;
+    const consumer = new Consumer({
+      ...this.#base,
+      groupId: group,
+      sessionTimeout: session_timeout_ms,
+      rebalanceTimeout: session_timeout_ms,
+      heartbeatInterval: heartbeat_ms,
+      // the name and the format of kafkajs: workers of both drivers can share the group
+      protocols: [{ name: 'RoundRobinAssigner', version: 1 }],
+      autocommit: false,
+    });
+    const fail = (error: unknown): void => handlers.onFailed(failure(error, `the consumer of ${topic}`));
+    let anchored = Promise.resolve();
+    consumer.on('consumer:group:join', ({ assignments }) => {
+      const partitions = (assignments ?? []).flatMap((entry) => (entry.topic === topic ? entry.partitions : []));
+      anchored = anchorOffsets(consumer, topic, partitions);
+      anchored.catch(fail);
+      handlers.onAssigned(partitions);
+    });
+    let stream: MessagesStream<Buffer, Buffer, Buffer, Buffer>;
+    try {
+      stream = await consumer.consume({
+        topics: [topic],
+        mode: 'committed',
+        fallbackMode: 'earliest',
+        autocommit: false,
+        maxWaitTime: CLIENT.fetch_wait_ms,
+        maxBytes: CLIENT.fetch_bytes_max,
+        maxBytesPerPartition: CLIENT.fetch_partition_bytes_max,
+        highWaterMark: 256,
+      });
+    } catch (error) {
+      await closeForcibly(consumer);
+      throw failure(error, `joining ${group}`);
+    }
+    stream.on('error', fail);
+    stream.on('data', (message: Message) => handlers.onMessages(message.partition, [messageIn(message)]));
+    return {
+      commit: async (offsets) => {
+        const entries = [...offsets].map(([partition, offset]) => ({ topic, partition, offset, leaderEpoch: -1 }));
+        try {
+          await anchored; // or it would take this commit back
+          await consumer.commit({ offsets: entries });
+        } catch (error) {
+          throw failure(error, `a commit of ${group}`);
+        }
+      },
+      pause: () => stream.pause(),
+      resume: () => stream.resume(),
+      close: async () => {
+        await stream.close();
+        await closeForcibly(consumer);
+      },
+    };
+  }
+
+  positions(topic: string, group: string): Promise<readonly PartitionPosition[]> {
+    return this.#asAdmin(`the offsets of ${topic}`, async (admin) => {
+      const { topics } = await admin.metadata({ topics: [topic] });
+      const count = topics.get(topic)?.partitionsCount ?? 0;
+      const all = Array.from({ length: count }, (_, partition) => partition);
+      const at = async (timestamp: bigint): Promise<Map<number, bigint>> => {
+        const partitions = all.map((partitionIndex) => ({ partitionIndex, timestamp }));
+        const [found] = await admin.listOffsets({ topics: [{ name: topic, partitions }] });
+        return new Map(found?.partitions.map((entry) => [entry.partitionIndex, entry.offset]));
+      };
+      const [low, end, groups] = await Promise.all([
+        at(EARLIEST),
+        at(LATEST),
+        admin.listConsumerGroupOffsets({
+          groups: [{ groupId: group, topics: [{ name: topic, partitionIndexes: all }] }],
+        }),
+      ]);
+      const entries = groups[0]?.topics.find((entry) => entry.name === topic)?.partitions ?? [];
+      const committed = new Map(entries.map((entry) => [entry.partitionIndex, entry.committedOffset]));
+      return all.map((partition) => {
+        const offset = committed.get(partition) ?? -1n;
+        return {
+          partition,
+          low: low.get(partition) ?? 0n,
+          end: end.get(partition) ?? 0n,
+          committed: offset < 0n ? null : offset,
+        };
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    const open = [this.#producer, this.#admin];
+    this.#producer = null;
+    this.#admin = null;
+    for (const client of open) await client?.close().catch(() => undefined); // closing anyway
+  }
+
+  async #asAdmin<Result>(what: string, work: (admin: Admin) => Promise<Result>): Promise<Result> {
+    this.#admin ??= new Admin(this.#base);
+    const admin = this.#admin;
+    try {
+      return await work(admin);
+    } catch (error) {
+      if (this.#admin === admin) this.#admin = null;
+      void admin.close().catch(() => undefined); // it had failed already
+      throw failure(error, what);
+    }
+  }
+}
+
+/** Leaves the group whatever streams are open; a coordinator that does not answer learns it when the session ends. */
+function closeForcibly(consumer: Consumer<Buffer, Buffer, Buffer, Buffer>): Promise<void> {
+  return new Promise((resolve) => consumer.close(true, () => resolve()));
+}
+
+/**
+ * Commits where the group begins on partitions that it never committed. Without it the stream, given a partition back
+ * that it had lost, would go on from where it had read to, and not from what was handled.
+ */
+async function anchorOffsets(
+  consumer: Consumer<Buffer, Buffer, Buffer, Buffer>,
+  topic: string,
+  partitions: readonly number[],
+): Promise<void> {
+  if (partitions.length === 0) return;
+  const committed = await consumer.listCommittedOffsets({ topics: [{ topic, partitions: [...partitions] }] });
+  const missing = partitions.filter((partition) => (committed.get(topic)?.[partition] ?? -1n) < 0n);
+  if (missing.length === 0) return;
+  const low = await consumer.listOffsets({ topics: [topic], timestamp: EARLIEST });
+  const offsets = missing.map((partition) => ({
+    topic,
+    partition,
+    offset: low.get(topic)?.[partition] ?? 0n,
+    leaderEpoch: -1,
+  }));
+  await consumer.commit({ offsets });
+}
+
+function messageIn(message: Message): KafkaIn {
+  return {
+    offset: message.offset,
+    key: message.key ?? null,
+    value: message.value ?? null,
+    headers: new Map([...message.headers].map(([name, value]) => [name.toString(), value])),
+    at_ms: Number(message.timestamp),
+  };
+}
+
+function protocolName(error: unknown): string | null {
+  return firstName(error, 0);
+}
+
+/** The broker's error name, found in an error, its cause or the errors that it bundles. */
+function firstName(error: unknown, depth: number): string | null {
+  if (!(error instanceof Error) || depth > 8) return null;
+  if (error instanceof AuthenticationError) return 'SASL_AUTHENTICATION_FAILED';
+  if ('apiId' in error && typeof error.apiId === 'string') return error.apiId;
+  const inner: unknown[] = error instanceof AggregateError ? error.errors : [];
+  for (const cause of [...inner, error.cause]) {
+    const name = firstName(cause, depth + 1);
+    if (name !== null) return name;
+  }
+  return null;
+}
+
+function failure(error: unknown, what: string): LeewayError {
+  return kafkaError(protocolName(error), what, error);
+}
