@@ -19,7 +19,9 @@ export type Claimed = { readonly kind: 'due' | 'expired'; readonly document: Doc
 /**
  * Takes the next due row of a sink: oldest first, strictly in order within a subject (a resolution never overtakes the
  * opening that it ends), skipping subjects that wait for a retry. Counts the attempt and leases the row before anything
- * is sent. Null when none is due or the sink is disabled.
+ * is sent. Workers that look at once take different rows and do not wait for each other; only the row chosen is locked,
+ * since one that leaves out what others hold must not take the second row of a subject for its first. Null when none
+ * is due or the sink is disabled.
  */
 export async function claimNext(
   control: Control,
@@ -43,7 +45,9 @@ export async function claimNext(
       if (seen.has(body.subject)) continue;
       seen.add(body.subject);
       if (body.lease_until_ms > at.now_ms || (body.next_attempt_at_ms ?? 0) > at.now_ms) continue;
-      return claim(tx, document, at);
+      const itself = { field: 'id', is: '=', value: document.id } as const;
+      const [free] = await tx.list(OUTBOX, { where: [itself], lock: 'skip' });
+      if (free !== undefined) return claim(tx, free, at); // else another worker takes it now: on to the next subject
     }
     return null;
   });

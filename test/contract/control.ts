@@ -2,7 +2,7 @@ import Type from 'typebox';
 import { expect, test } from 'vitest';
 import { collection } from '../../src/control/collections.ts';
 import { ManualClock } from '../../src/core/clock.ts';
-import type { Control } from '../../src/core/ports.ts';
+import type { Control, Selection } from '../../src/core/ports.ts';
 import { integerBelow, seededRandom } from '../../src/core/random.ts';
 
 const THINGS = collection(
@@ -142,6 +142,80 @@ export function controlContract(open: (clock: ManualClock) => Promise<Control>):
       code: 'LW-INTERNAL',
     });
     expect(await control.transaction((tx) => tx.count(THINGS, []))).toBe(0);
+  });
+
+  test('a list that skips what others have taken is, where nobody else is, the list in its order and length', async () => {
+    await using control = await open(new ManualClock());
+    const listed = await control.transaction(async (tx) => {
+      for (const [index, id] of ['c', 'a', 'd', 'b'].entries()) await tx.insert(THINGS, id, thing(id, index));
+      const order = { field: 'size', descending: true };
+      return tx.list(THINGS, { where: [{ field: 'size', is: '>', value: 0 }], order, limit: 2, lock: 'skip' });
+    });
+    expect(listed.map(({ id }) => id)).toEqual(['b', 'd']);
+  });
+
+  test('four workers that share a queue take every document once', async () => {
+    await using control = await open(new ManualClock());
+    const ids = Array.from({ length: 40 }, (_, index) => `job${index}`);
+    await control.transaction(async (tx) => {
+      for (const id of ids) await tx.insert(THINGS, id, thing(id, 0));
+    });
+    const take = (worker: string) =>
+      control.transaction(async (tx) => {
+        const where = [{ field: 'size', is: '=', value: 0 }] as const;
+        const [free] = await tx.list(THINGS, { where, limit: 1, lock: 'skip' });
+        if (free !== undefined)
+          await tx.update(THINGS, free.id, free.revision, { ...free.body, size: 1, colour: worker });
+        return free?.id;
+      });
+    const taken: string[] = [];
+    const work = async (worker: string): Promise<void> => {
+      for (let id = await take(worker); id !== undefined || (await left()) > 0; id = await take(worker))
+        if (id !== undefined) taken.push(id);
+    };
+    const left = () => control.transaction((tx) => tx.count(THINGS, [{ field: 'size', is: '=', value: 0 }]));
+    await Promise.all(['one', 'two', 'three', 'four'].map(work));
+    expect(taken.sort()).toEqual(ids.sort());
+  });
+
+  test('work that catches a conflict goes on in the same transaction', async () => {
+    await using control = await open(new ManualClock());
+    await control.transaction((tx) => tx.insert(THINGS, 'a', thing('first', 1)));
+    await control.transaction(async (tx) => {
+      await expect(tx.insert(THINGS, 'a', thing('second', 2))).rejects.toMatchObject({ code: 'LW-CONFLICT' });
+      await expect(tx.update(THINGS, 'a', 7, thing('third', 3))).rejects.toMatchObject({ code: 'LW-CONFLICT' });
+      await tx.insert(THINGS, 'b', thing('beside', 4));
+    });
+    const all = await control.transaction((tx) => tx.list(THINGS, {}));
+    expect(all.map(({ body }) => body.name)).toEqual(['first', 'beside']);
+  });
+
+  test('text is ordered and compared by its UTF-8 bytes, long ones to their last, null first', async () => {
+    await using control = await open(new ManualClock());
+    const long = 'x'.repeat(3000);
+    const names = ['b', 'B', 'a', 'ä', 'Z', '\uff5e', '\u{1f600}', '', `${long}1`, `${long}0`, `${long}`];
+    const utf8 = [...names].sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
+    await control.transaction(async (tx) => {
+      for (const [index, name] of names.entries()) await tx.insert(THINGS, `n${index}`, thing('n', index, name));
+      await tx.insert(THINGS, 'none', thing('n', 0, null));
+    });
+    const colours = async (selection: Selection) =>
+      (await control.transaction((tx) => tx.list(THINGS, selection))).map(({ body }) => body.colour);
+    const order = { field: 'colour', descending: false };
+    expect(await colours({ order })).toEqual([null, ...utf8]);
+    expect(await colours({ order: { ...order, descending: true } })).toEqual([...utf8.toReversed(), null]);
+    for (const [index, name] of utf8.entries()) {
+      expect(await colours({ order, where: [{ field: 'colour', is: '<', value: name }] })).toEqual(
+        utf8.slice(0, index),
+      );
+      expect(await colours({ order, where: [{ field: 'colour', is: '>=', value: name }] })).toEqual(utf8.slice(index));
+      expect(await colours({ where: [{ field: 'colour', is: 'in', value: [name, 'nobody'] }] })).toEqual([name]);
+      const [at] = await control.transaction((tx) =>
+        tx.list(THINGS, { where: [{ field: 'colour', is: '=', value: name }] }),
+      );
+      const after = { value: name, id: at?.id ?? '' };
+      expect(await colours({ order, after })).toEqual(utf8.slice(index + 1));
+    }
   });
 
   test('a lease belongs to one holder until it ends, and its holder can renew it', async () => {
