@@ -12,7 +12,7 @@ import type { Segment } from './segment.ts';
 export async function readDelivery(disk: SpoolDisk, segment: Segment): Promise<ReadSegment | Retry> {
   await segment.closed;
   try {
-    return await recoverFile(disk, segment);
+    return await recoverFile(disk, segment, segment.bytes);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { segment: null, headers: [], torn: 0, damaged: 1 };
     return diskRetry(error, segment.path);

@@ -14,6 +14,8 @@ export interface SpoolDisk {
   read(file: string): Promise<Buffer>;
   /** Writes a whole file and makes its bytes durable, not its name. */
   write(file: string, bytes: Buffer): Promise<void>;
+  /** Makes the bytes of a file durable. */
+  sync(file: string): Promise<void>;
   copy(file: string, to: string): Promise<void>;
   rename(file: string, to: string): Promise<void>;
   truncate(file: string, size: number): Promise<void>;
@@ -37,7 +39,7 @@ export function systemDisk(fsync: boolean): SpoolDisk {
     list: async (directory) => (await readdir(directory)).toSorted(),
     create: async (file) => {
       const handle = await open(file, 'ax');
-      if (fsync) await syncDirectory(path.dirname(file));
+      if (fsync) await syncPath(path.dirname(file));
       return {
         append: (bytes) => writeAll(handle, bytes),
         sync: () => (fsync ? handle.datasync() : Promise.resolve()),
@@ -55,16 +57,18 @@ export function systemDisk(fsync: boolean): SpoolDisk {
         await handle.close();
       }
     },
+    sync: (file) => (fsync ? syncPath(file) : Promise.resolve()),
     copy: (file, to) => copyFile(file, to),
     rename,
     truncate,
     unlink,
-    syncDirectory,
+    syncDirectory: syncPath,
   };
 }
 
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
+/** Of a file or a directory. */
+async function syncPath(name: string): Promise<void> {
+  const handle = await open(name, 'r');
   try {
     await handle.sync();
   } finally {

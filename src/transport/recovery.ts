@@ -45,7 +45,10 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     found.torn_frames += segment.torn;
     found.damaged_frames += segment.damaged;
     found.headers.push(...segment.headers);
-    if (segment.segment !== null) found.segments.push(segment.segment);
+    if (segment.segment === null) continue;
+    // whole frames that a killed process wrote and did not sync: what the store is given must not vanish before its ledger
+    await disk.sync(file);
+    found.segments.push(segment.segment);
   }
   await disk.syncDirectory(directory);
   return found;
@@ -59,13 +62,21 @@ export type ReadSegment = {
   readonly damaged: 0 | 1;
 };
 
-/** Verifies one segment file and repairs it in place: afterwards it holds whole frames only, or is gone. */
-export async function recoverFile(disk: SpoolDisk, identity: SegmentIdentity): Promise<ReadSegment> {
-  const bytes = await disk.read(identity.path);
+/**
+ * Verifies one segment file and repairs it in place: afterwards it holds whole frames only, or is gone. Bytes beyond
+ * `bytes_max` count as torn: a failed write left them behind, and nobody was promised them.
+ */
+export async function recoverFile(
+  disk: SpoolDisk,
+  identity: SegmentIdentity,
+  bytes_max = Infinity,
+): Promise<ReadSegment> {
+  const file = await disk.read(identity.path);
+  const bytes = file.subarray(0, bytes_max);
   const scan = scanFrames(bytes, identity.table);
   const headers = scan.frames.map((frame) => frame.header);
   const damaged = scan.damaged_middle ? 1 : 0;
-  const torn = scan.tail_bytes > 0 ? 1 : 0;
+  const torn = scan.tail_bytes > 0 || file.length > bytes.length ? 1 : 0;
   if (damaged === 1) await salvage(disk, identity.path, bytes, scan.frames);
   else if (scan.frames.length > 0 && torn === 1) await disk.truncate(identity.path, bytes.length - scan.tail_bytes);
   if (scan.frames.length === 0) {

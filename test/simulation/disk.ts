@@ -1,0 +1,163 @@
+import type { SegmentHandle, SpoolDisk } from '../../src/transport/disk.ts';
+import type { Life, World } from './world.ts';
+
+type File = { bytes: Buffer; synced: number };
+type NameChange = { readonly undo: () => void };
+
+/** Chances of an operation to fail, and what the disk holds at most. */
+export type DiskFaults = { readonly error: number; readonly bytes_max: number };
+
+/**
+ * A disk that remembers what was synced. A killed process loses nothing that was written; a power loss takes unsynced bytes
+ * (a prefix of them may stay, the last ones as garbage) and the newest changes of names that no directory sync covered.
+ */
+export class SimulatedDisk {
+  readonly #world: World;
+  readonly #files = new Map<string, File>();
+  #names: NameChange[] = [];
+  faults: DiskFaults = { error: 0, bytes_max: Infinity };
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  get bytes(): number {
+    let sum = 0;
+    for (const file of this.#files.values()) sum += file.bytes.length;
+    return sum;
+  }
+
+  /** The disk as one process sees it; its operations end with the process. `lies`: sync does nothing (a planted bug). */
+  door(life: Life, lies = false): SpoolDisk {
+    const operation = <Result>(what: string, apply: () => Result): Promise<Result> =>
+      this.#world.operation(life, what, () => {
+        if (this.#world.chance(this.faults.error)) throw failure('EIO', what);
+        return apply();
+      });
+    return {
+      makeDirectory: () => operation('mkdir', () => undefined),
+      list: (directory) => operation('list', () => this.#namesIn(directory)),
+      create: (file) => this.#create(operation, file, lies),
+      read: (file) => operation('read', () => Buffer.from(this.#file(file).bytes)),
+      write: (file, bytes) =>
+        operation('write', () => this.#put(file, { bytes: Buffer.from(bytes), synced: bytes.length })),
+      sync: (file) =>
+        operation('sync', () => {
+          const synced = this.#file(file);
+          if (!lies) synced.synced = synced.bytes.length;
+        }),
+      copy: (file, to) =>
+        operation('copy', () => this.#put(to, { bytes: Buffer.from(this.#file(file).bytes), synced: 0 })),
+      rename: (file, to) => operation('rename', () => this.#rename(file, to)),
+      truncate: (file, size) => operation('truncate', () => cut(this.#file(file), size)),
+      unlink: (file) => operation('unlink', () => this.#unlink(file)),
+      syncDirectory: () =>
+        operation('sync directory', () => {
+          if (!lies) this.#names = [];
+        }),
+    };
+  }
+
+  /** What a power loss leaves. */
+  loseUnsynced(): void {
+    const lost = this.#world.below(this.#names.length + 1);
+    for (const change of this.#names.slice(this.#names.length - lost).toReversed()) change.undo();
+    this.#names = [];
+    for (const file of this.#files.values()) {
+      const unsynced = file.bytes.length - file.synced;
+      if (unsynced <= 0) continue;
+      file.bytes = Buffer.from(file.bytes.subarray(0, file.synced + this.#world.below(unsynced + 1)));
+      if (file.bytes.length > file.synced && this.#world.chance(0.5)) file.bytes.fill(0, file.bytes.length - 1);
+      file.synced = file.bytes.length;
+    }
+  }
+
+  async #create(
+    operation: <Result>(what: string, apply: () => Result) => Promise<Result>,
+    name: string,
+    lies: boolean,
+  ): Promise<SegmentHandle> {
+    const file = await operation('create', () => {
+      if (this.#files.has(name)) throw failure('EEXIST', name);
+      const created = { bytes: Buffer.alloc(0), synced: 0 };
+      this.#put(name, created);
+      return created;
+    });
+    if (!lies) await operation('sync directory', () => void (this.#names = []));
+    return {
+      append: (pieces) => this.#append(operation, file, Buffer.concat(pieces)),
+      sync: () => operation('sync', () => void (lies || (file.synced = file.bytes.length))),
+      truncate: (size) => operation('truncate', () => cut(file, size)),
+      close: () => operation('close', () => undefined),
+    };
+  }
+
+  /** A write may stop half-way: an error leaves a part of it behind. */
+  async #append(
+    operation: <Result>(what: string, apply: () => Result) => Promise<Result>,
+    file: File,
+    bytes: Buffer,
+  ): Promise<void> {
+    const room = this.faults.bytes_max - this.bytes;
+    const torn = this.#world.chance(this.faults.error);
+    const size =
+      torn || bytes.length > room ? Math.min(Math.max(0, room), this.#world.below(bytes.length)) : bytes.length;
+    // two operations, so that a crash can fall between them
+    const half = size >> 1;
+    await operation('append', () => void (file.bytes = Buffer.concat([file.bytes, bytes.subarray(0, half)])));
+    await operation('append', () => {
+      file.bytes = Buffer.concat([file.bytes, bytes.subarray(half, size)]);
+      if (size < bytes.length) throw failure(bytes.length > room ? 'ENOSPC' : 'EIO', 'append');
+    });
+  }
+
+  #namesIn(directory: string): string[] {
+    return [...this.#files.keys()]
+      .filter((name) => name.startsWith(`${directory}/`))
+      .map((name) => name.slice(directory.length + 1))
+      .toSorted();
+  }
+
+  #file(name: string): File {
+    const file = this.#files.get(name);
+    if (file === undefined) throw failure('ENOENT', name);
+    return file;
+  }
+
+  #put(name: string, file: File): void {
+    const before = this.#files.get(name);
+    this.#files.set(name, file);
+    this.#names.push({
+      undo: () => void (before === undefined ? this.#files.delete(name) : this.#files.set(name, before)),
+    });
+  }
+
+  #unlink(name: string): void {
+    const file = this.#file(name);
+    this.#files.delete(name);
+    this.#names.push({ undo: () => void this.#files.set(name, file) });
+  }
+
+  #rename(name: string, to: string): void {
+    const file = this.#file(name);
+    const before = this.#files.get(to);
+    this.#files.delete(name);
+    this.#files.set(to, file);
+    this.#names.push({
+      undo: () => {
+        this.#files.set(name, file);
+        if (before === undefined) this.#files.delete(to);
+        else this.#files.set(to, before);
+      },
+    });
+  }
+}
+
+function cut(file: File, size: number): void {
+  file.bytes = Buffer.from(file.bytes.subarray(0, size));
+  file.synced = Math.min(file.synced, size);
+}
+
+function failure(code: string, what: string): Error {
+  return Object.assign(new Error(`${code}: ${what}`), { code });
+}
