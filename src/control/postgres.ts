@@ -165,6 +165,10 @@ class PostgresControl implements Control {
       if (!(error instanceof PostgresFailure) || error.kind !== 'gone' || !wrote) return failureOrThrow(error);
       const asking = { schema, open: () => this.#pool.open(), clock: this.#options.clock };
       const committed = await wasCommitted({ token, session: connection.session }, asking);
+      this.#options.onEvent({
+        kind: 'control_commit_lost',
+        reason: `${error.message}; committed: ${committed ?? 'unknown'}`,
+      });
       if (committed === true) return null;
       if (committed === false) return error;
       throw new LeewayError(

@@ -11,8 +11,10 @@ const HOMES = ['/usr/lib/postgresql', '/usr/local/lib/postgresql', '/opt/postgre
 const SERVER_READY = /database system is ready to accept connections/;
 const LOG_CHARACTERS_MAX = 100_000;
 
-/** Folder of the newest installed `postgres` and `initdb`, or null. */
-function binaries(): string | null {
+type Binaries = { readonly version: number; readonly folder: string };
+
+/** The newest installed `postgres` and `initdb`, version 0 where only PATH has them, or null. */
+function binaries(): Binaries | null {
   const versions = HOMES.filter((home) => existsSync(home)).flatMap((home) =>
     readdirSync(home).map((version) => ({ version: Number.parseInt(version, 10), folder: join(home, version, 'bin') })),
   );
@@ -20,7 +22,7 @@ function binaries(): string | null {
   const found = [...versions.sort((a, b) => b.version - a.version), ...inPath].find(
     ({ folder }) => existsSync(join(folder, 'postgres')) && existsSync(join(folder, 'initdb')),
   );
-  return found?.folder ?? null;
+  return found ?? null;
 }
 
 /** Why no server can be started here, or null: for the title of what is skipped. */
@@ -55,9 +57,11 @@ export class PostgresServer implements AsyncDisposable {
     if (bin === null) throw new Error(POSTGRES_MISSING ?? 'no PostgreSQL');
     const folder = await mkdtemp(join(tmpdir(), 'leeway-pg-'));
     await chmod(folder, 0o777);
-    const args = ['-D', join(folder, 'data'), '-U', 'leeway', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'];
-    await promisify(execFile)(...unprivileged(join(bin, 'initdb'), args), { cwd: '/' });
-    const server = new PostgresServer(folder, bin);
+    // a language's order, where the server knows one by itself: nothing may depend on a database being in byte order
+    const locale = bin.version >= 15 ? ['--locale-provider=icu', '--icu-locale=en-US', '--locale=C'] : ['--no-locale'];
+    const args = ['-D', join(folder, 'data'), '-U', 'leeway', '-A', 'trust', '-E', 'UTF8', '--no-sync', ...locale];
+    await promisify(execFile)(...unprivileged(join(bin.folder, 'initdb'), args), { cwd: '/' });
+    const server = new PostgresServer(folder, bin.folder);
     await server.restart();
     return server;
   }
@@ -67,9 +71,21 @@ export class PostgresServer implements AsyncDisposable {
     return `postgres://leeway@localhost/postgres?host=${this.#folder}`;
   }
 
+  /** The socket behind `url`, for a test that puts something between. */
+  get socket(): string {
+    return join(this.#folder, '.s.PGSQL.5432');
+  }
+
   /** Process id of the running server; its death takes all sessions with it. */
   get pid(): number {
     return this.#child?.pid ?? 0;
+  }
+
+  /** Runs SQL as the superuser beside all drivers, with psql; rows as text, columns separated by `|`. */
+  async sql(text: string): Promise<string[]> {
+    const args = ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d', this.url, '-c', text];
+    const { stdout } = await promisify(execFile)(join(this.#bin, 'psql'), args);
+    return stdout.split('\n').filter((line) => line !== '');
   }
 
   /** Starts the server, after a kill with recovery; resolves when it takes connections. */
