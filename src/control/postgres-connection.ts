@@ -168,8 +168,9 @@ function failureOf(error: unknown): PostgresFailure {
   return new PostgresFailure(kind, code, error.message, error);
 }
 
-/** Host, port and database of a connection string, without what is secret in it. */
+/** Host, port and database of a connection string, without what is secret in it. Throws where it is none. */
 export function placeOf(url: string): string {
+  if (!/^(postgres|postgresql|socket):/.test(url)) throw new Error('no scheme postgres:');
   const { host, port, database } = new pg.Client({ connectionString: url });
   return `PostgreSQL at ${host.startsWith('/') ? host : `${host}:${port}`}, database ${database ?? '(none)'}`;
 }

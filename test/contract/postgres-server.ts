@@ -1,10 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { systemCode } from '../../src/core/errors.ts';
 
 /** Where Debian and its kin put the servers, one folder a version, and where PATH may have one. */
 const HOMES = ['/usr/lib/postgresql', '/usr/local/lib/postgresql', '/opt/postgresql'];
@@ -37,6 +38,14 @@ export const POSTGRES_MISSING: string | null =
 function unprivileged(command: string, args: readonly string[]): [string, string[]] {
   if (process.getuid?.() !== 0) return [command, [...args]];
   return ['setpriv', ['--reuid=postgres', '--regid=postgres', '--init-groups', command, ...args]];
+}
+
+function endIfAlive(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error; // it noticed the death of its parent first
+  }
 }
 
 /** A real PostgreSQL of its own on a socket in a folder of its own; ended and removed with its scope. */
@@ -120,9 +129,13 @@ export class PostgresServer implements AsyncDisposable {
     return ready.promise;
   }
 
-  /** SIGKILL: nothing is flushed, nothing is said. Resolves with the death of the main process. */
+  /** SIGKILL to the server and all its sessions: nothing is flushed, nothing is said, nobody finishes a commit. */
   async kill(): Promise<void> {
-    await this.#signal('SIGKILL');
+    const path = `/proc/${this.pid}/task/${this.pid}/children`;
+    const children = existsSync(path) ? readFileSync(path, 'utf8').trim().split(' ').map(Number) : [];
+    const dead = this.#signal('SIGKILL');
+    for (const child of children) if (child > 0) endIfAlive(child);
+    await dead;
   }
 
   /** SIGINT, PostgreSQL's fast shutdown: sessions are ended, transactions rolled back. */
