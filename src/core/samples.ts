@@ -19,7 +19,10 @@ export type SampleRows = {
  */
 export type ExactNumber = number | string;
 
-/** What a series measures, as its sender declared it; `unknown` where it did not. */
+/**
+ * What a series measures, as its sender declared it; `unknown` where it did not. `_delta`: each value is the change
+ * since the one before it, not the total since the start; `up_down_delta` may fall.
+ */
 export type SeriesKind =
   | 'unknown'
   | 'counter'
@@ -30,6 +33,7 @@ export type SeriesKind =
   | 'info'
   | 'state_set'
   | 'counter_delta'
+  | 'up_down_delta'
   | 'histogram_delta';
 
 /**
@@ -49,16 +53,16 @@ export type SeriesRow = {
 export type BucketSpan = { readonly offset: number; readonly length: number };
 
 /**
- * One histogram of open ingest. `schema` −4..8: exponential, bucket i ends at `2^(i·2^−schema)`; −53: custom buckets,
+ * One histogram of open ingest. `schema` −10..20: exponential, bucket i ends at `2^(i·2^−schema)`; −53: custom buckets,
  * `custom_values` their inclusive upper bounds, the last one to +Inf implied. Buckets are counts (not deltas, not
  * cumulative), one for each place of the spans. `is_float`: counts are doubles, else unsigned 64-bit integers.
- * `start_ms` 0: unknown. `stale`: the series has ended; its numbers mean nothing.
+ * `sum`, `min`, `max` null: not recorded. `start_ms` 0: unknown. `stale`: the series has ended; its numbers mean nothing.
  */
 export type HistogramRow = {
   readonly series: string;
   readonly at_ms: number;
   readonly count: ExactNumber;
-  readonly sum: ExactNumber;
+  readonly sum: ExactNumber | null;
   readonly min: ExactNumber | null;
   readonly max: ExactNumber | null;
   readonly schema: number;
