@@ -30,6 +30,7 @@ export const ERRORS = {
   'LW-KAFKA-AUTH': { exit: EXIT.not_authorised, status: 503, title: 'Kafka refused the login or the access' },
   'LW-KAFKA-TOPIC': { exit: EXIT.usage, status: 503, title: 'Kafka topic missing' },
   'LW-STORE': { exit: EXIT.internal, status: 503, title: 'telemetry store failed' },
+  'LW-STORE-AUTH': { exit: EXIT.not_authorised, status: 503, title: 'telemetry store refused the login' },
   'LW-STORE-GONE': { exit: EXIT.unreachable, status: 503, title: 'telemetry store not reachable' },
   'LW-CONTROL': { exit: EXIT.internal, status: 503, title: 'control store failed' },
   'LW-CONTROL-GONE': { exit: EXIT.unreachable, status: 503, title: 'control store not reachable' },

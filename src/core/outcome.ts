@@ -4,7 +4,14 @@
  */
 export type Outcome<Value = void> = Ok<Value> | Retry | Reject;
 
-export type Ok<Value> = { readonly kind: 'ok'; readonly value: Value };
+export type Ok<Value> = {
+  readonly kind: 'ok';
+  readonly value: Value;
+  /** Of a delivery: frames that were refused for good while the others were stored. Absent where there are none. */
+  readonly rejected?: readonly RejectedFrame[];
+};
+/** A frame that the store refuses, by its lineage, with a code from core/errors.ts and a sentence for a person. */
+export type RejectedFrame = { readonly lineage: bigint; readonly code: string; readonly reason: string };
 export type Retry = {
   readonly kind: 'retry';
   readonly after_ms: number | null;

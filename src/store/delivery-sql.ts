@@ -1,7 +1,7 @@
 import type { Delivery, FrameHeader } from '../core/ports.ts';
 import { SAMPLES, type TableName } from '../core/tables.ts';
 import { frameColumns } from '../formats/record-rows.ts';
-import { SAMPLE_STRUCTURE, sampleSelect } from './sample-schema.ts';
+import { type SampleLineage, sampleSelect, sampleStructure } from './sample-schema.ts';
 import { keyColumns, quoted, tableName } from './schema.ts';
 
 /**
@@ -29,14 +29,17 @@ function declared(columns: readonly Column[]): string {
   return columns.map(({ name, type }) => `${quoted(name)} ${type}`).join(', ');
 }
 
-/** What the engine is told of a delivery's blocks: their columns, whatever the name of the first one's element. */
-export function structureOf(table: TableName): string {
-  return table === SAMPLES ? SAMPLE_STRUCTURE : `lin Tuple(UInt64), ${declared(frameColumns(table))}`;
+/** Rows of one table on their way, and how samples among them say their lineage. */
+export type IncomingRows = Pick<Delivery, 'table' | 'frames'> & { readonly sample_lineage: SampleLineage };
+
+/** What the engine is told of blocks: their columns, whatever the name of the first one's element. */
+export function structureOf({ table, sample_lineage }: IncomingRows): string {
+  return table === SAMPLES ? sampleStructure(sample_lineage) : `lin Tuple(UInt64), ${declared(frameColumns(table))}`;
 }
 
 /** The rows of blocks as the table has them, and `lin`, their lineage. */
-function deliveryRows({ table, frames }: Pick<Delivery, 'table' | 'frames'>, source: string): string {
-  if (table === SAMPLES) return sampleSelect(source, frames);
+function blockRows({ table, frames, sample_lineage }: IncomingRows, source: string): string {
+  if (table === SAMPLES) return sampleSelect(source, sample_lineage, frames);
   const names = frameColumns(table).map((column) => quoted(column.name));
   return `SELECT ${names.join(', ')}, lin.1 AS lin FROM ${source}`;
 }
@@ -47,9 +50,9 @@ export function createIncoming(table: TableName): string {
 }
 
 /** Loads the blocks that `source` reads into `incoming`; of samples only those of the series `ids` (null: of all). */
-export function loadIncoming(delivery: Delivery, source: string, ids: readonly bigint[] | null): string {
+export function loadIncoming(rows: IncomingRows, source: string, ids: readonly bigint[] | null): string {
   const some = ids === null ? '' : ` WHERE id IN (${ids.join(', ')})`;
-  return `INSERT INTO incoming ${deliveryRows(delivery, source)}${some}`;
+  return `INSERT INTO incoming ${blockRows(rows, source)}${some}`;
 }
 
 /**
@@ -85,8 +88,8 @@ export function insertIncoming(table: TableName, taken: Taken): string {
 }
 
 /** Inserts the blocks that `source` reads. */
-export function insertBlocks(delivery: Delivery, source: string, taken: Taken): string {
-  return insertFrom(delivery.table, `(${deliveryRows(delivery, source)})`, taken);
+export function insertBlocks(rows: IncomingRows, source: string, taken: Taken): string {
+  return insertFrom(rows.table, `(${blockRows(rows, source)})`, taken);
 }
 
 function insertFrom(table: TableName, source: string, taken: Taken): string {

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import { assert } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { QueryParameters } from '../core/ports.ts';
@@ -107,8 +108,9 @@ export class EmbeddedEngine implements Engine {
     });
   }
 
-  async #read({ path: file }: Blocks, sql: (file: string) => string): Promise<void> {
-    await this.#ask({ kind: 'command', sql: sql(path.resolve(file)) });
+  async #read(blocks: Blocks, sql: (file: string) => string): Promise<void> {
+    assert('path' in blocks, 'the embedded engine reads files');
+    await this.#ask({ kind: 'command', sql: sql(path.resolve(blocks.path)) });
   }
 
   #take(id: number): Waiting | undefined {

@@ -6,6 +6,7 @@ import { lockDataDir } from './data-dir-lock.ts';
 import { EmbeddedEngine, type StoreEvent } from './embedded-engine.ts';
 import type { Engine } from './engine.ts';
 import { SqlStore } from './sql-store.ts';
+import { WholeInsertion } from './whole-insertion.ts';
 
 export type { StoreEvent } from './embedded-engine.ts';
 
@@ -43,7 +44,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     select: (sql, parameters) => child.select(sql, parameters),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
-  const store = new SqlStore({ engine, clock, sole_writer: true });
+  const store = new SqlStore({ engine, clock, insertion: (ledger) => new WholeInsertion(engine, ledger) });
   await store.migrate(new AbortController().signal);
   resources.use(opening.move());
   return store;

@@ -11,8 +11,8 @@ export class EngineError extends Error {
   }
 }
 
-/** Native blocks to read: bytes [start, end) of a file, which are whole blocks. */
-export type Blocks = { readonly path: string; readonly start: number; readonly end: number };
+/** Native blocks to read: a file of them, or bytes in pieces. */
+export type Blocks = { readonly path: string } | { readonly pieces: readonly Buffer[] };
 
 /** Statements that run one after another and share temporary tables. */
 export interface WritingSession {

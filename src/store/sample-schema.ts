@@ -12,13 +12,19 @@ export const CREATE_SAMPLES = `CREATE TABLE IF NOT EXISTS \`leeway\`.\`samples\`
 ENGINE = ReplacingMergeTree(precedence) PARTITION BY toDate(at) ORDER BY (id, at)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
 
-/** What a file of samples is read as. */
-export const SAMPLE_STRUCTURE = ['id Tuple(UInt64)', ...SAMPLE_COLUMNS.map(({ name, type }) => `${name} ${type}`)].join(
-  ', ',
-);
+/** What a row of samples says of its lineage: an origin that the frames explain, or the lineage itself. */
+export type SampleLineage = 'origin' | 'lineage';
+
+/** What blocks of samples are read as. */
+export function sampleStructure(lineage: SampleLineage): string {
+  const types = SAMPLE_COLUMNS.map(
+    ({ name, type }) => `${name} ${name === 'src' && lineage === 'lineage' ? 'UInt64' : type}`,
+  );
+  return ['id Tuple(UInt64)', ...types].join(', ');
+}
 
 /** Lineage by origin: that of the first frame which carries it. */
-export function originLineages(frames: readonly FrameHeader[]): bigint[] {
+function originLineages(frames: readonly FrameHeader[]): bigint[] {
   const lineages: bigint[] = [];
   for (const { origin, lineage } of frames) {
     const known = lineages[origin];
@@ -27,8 +33,10 @@ export function originLineages(frames: readonly FrameHeader[]): bigint[] {
   return Array.from(lineages, (lineage) => lineage ?? 0n); // an origin whose frames were all damaged has no rows
 }
 
-/** Columns of the samples as the table has them, from a file of blocks; `lin` is the lineage of each row. */
-export function sampleSelect(source: string, frames: readonly FrameHeader[]): string {
-  const lineages = originLineages(frames).map((lineage) => `toUInt64(${lineage})`);
-  return `SELECT id.1 AS id, at, mant, exp, [${lineages.join(', ')}][src + 1] AS lin FROM ${source}`;
+/** Columns of the samples as the table has them, from blocks; `lin` is the lineage of each row. */
+export function sampleSelect(source: string, lineage: SampleLineage, frames: readonly FrameHeader[]): string {
+  const columns = 'SELECT id.1 AS id, at, mant, exp';
+  if (lineage === 'lineage') return `${columns}, src AS lin FROM ${source}`;
+  const lineages = originLineages(frames).map((first) => `toUInt64(${first})`);
+  return `${columns}, [${lineages.join(', ')}][src + 1] AS lin FROM ${source}`;
 }

@@ -98,7 +98,16 @@ test('when the child is killed, queries reject with LW-STORE-GONE until the next
   process.kill(watched.pid, 'SIGKILL');
   await expect(slow).rejects.toMatchObject({ code: 'LW-STORE-GONE' });
   const missing: Delivery = { table: 'step', path: path.join(directory.path, 'none'), rows: 1, frames: [] };
-  const frame = { lineage: 1n, source: 's', epoch: 1, sequence: 1, parts: 1, table: 'step', rows: 1, origin: 0 } as const;
+  const frame = {
+    lineage: 1n,
+    source: 's',
+    epoch: 1,
+    sequence: 1,
+    parts: 1,
+    table: 'step',
+    rows: 1,
+    origin: 0,
+  } as const;
   expect(await store.insert({ ...missing, frames: [frame] }, signal)).toMatchObject({
     kind: 'retry',
     code: 'LW-STORE-GONE',
@@ -154,7 +163,16 @@ test('a segment that the engine cannot read is rejected, not retried for ever', 
   await using store = await openEmbeddedStore({ data_dir: directory.path, clock: systemClock });
   const file = path.join(directory.path, 'poison.native');
   await writeFile(file, Buffer.from('\u0001\u0001\u0003lin\u0006String\u0001x', 'latin1'));
-  const frame = { lineage: 1n, source: 's', epoch: 1, sequence: 1, parts: 1, table: 'step', rows: 1, origin: 0 } as const;
+  const frame = {
+    lineage: 1n,
+    source: 's',
+    epoch: 1,
+    sequence: 1,
+    parts: 1,
+    table: 'step',
+    rows: 1,
+    origin: 0,
+  } as const;
   const delivery: Delivery = { table: 'step', path: file, rows: 1, frames: [frame] };
   expect(await store.insert(delivery, signal)).toMatchObject({ kind: 'reject', code: 'LW-STORE' });
 });

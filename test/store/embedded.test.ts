@@ -22,7 +22,8 @@ beforeAll(async () => {
       close_ms: 5,
     }),
   );
-  subject = { store, bus, directory: data_dir, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  const alter = async (sql: string): Promise<void> => void (await store.query(sql, {}, new AbortController().signal));
+  subject = { store, bus, alter, directory: data_dir, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 });
 
 afterAll(async () => {

@@ -1,0 +1,83 @@
+import type { Clock } from '../core/clock.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { Delivery, FrameHeader } from '../core/ports.ts';
+import type { AccountReader } from './account.ts';
+import {
+  countIncoming,
+  createIncoming,
+  createKnown,
+  DROP_INCOMING,
+  type IncomingRows,
+  insertIncoming,
+  ledgerRows,
+  loadIncoming,
+  structureOf,
+} from './delivery-sql.ts';
+import type { Blocks, WritingSession } from './engine.ts';
+import { FRAMES } from './schema.ts';
+
+/** A way of making deliveries durable: whole files of one writer, or frame by frame where there are many. */
+export interface Insertion {
+  insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome>;
+}
+
+/** What an insert saw: rows of the blocks, and by lineage those that are duplicates. */
+export type Inserted = { readonly found: number; readonly duplicates: ReadonlyMap<string, number> };
+
+type FreshRow = { lineage: string; found: string; fresh: string };
+
+/** Runs `work` with no temporary tables of an insert before or after it. */
+export async function withIncoming<Result>(session: WritingSession, work: () => Promise<Result>): Promise<Result> {
+  for (const sql of DROP_INCOMING) await session.command(sql);
+  const result = await work();
+  for (const sql of DROP_INCOMING) await session.command(sql);
+  return result;
+}
+
+/** Loads everything, compares it with what is stored and inserts what is fresh, unless the engine saw other rows. */
+export async function insertAll(session: WritingSession, rows: IncomingRows, blocks: Blocks): Promise<Inserted> {
+  const loaded = await loadBlocks(session, rows, blocks);
+  const expected = rows.frames.reduce((sum, frame) => sum + frame.rows, 0);
+  if (loaded.found === expected)
+    await session.command(insertIncoming(rows.table, loaded.duplicates.size === 0 ? 'all' : 'fresh'));
+  return loaded;
+}
+
+/** Loads rows into the table `incoming` (of samples those of `ids` where given) and counts the duplicates among them. */
+export async function loadBlocks(
+  session: WritingSession,
+  rows: IncomingRows,
+  blocks: Blocks,
+  ids: readonly bigint[] | null = null,
+): Promise<Inserted> {
+  const { table } = rows;
+  await session.command(createIncoming(table));
+  await session.read(blocks, structureOf(rows), (source) => loadIncoming(rows, source, ids));
+  await session.command(createKnown(table));
+  const counted = await session.rows<FreshRow>(countIncoming(table));
+  const found = counted.reduce((sum, row) => sum + Number(row.found), 0);
+  const stale = counted.filter((row) => row.found !== row.fresh);
+  return { found, duplicates: new Map(stale.map((row) => [row.lineage, Number(row.found) - Number(row.fresh)])) };
+}
+
+/** The ledger's writing side: a row a frame, after its rows. */
+export class Ledger {
+  readonly #account: AccountReader;
+  readonly #clock: Clock;
+
+  constructor(account: AccountReader, clock: Clock) {
+    this.#account = account;
+    this.#clock = clock;
+  }
+
+  /** Notes `frames`, at least one and all of one stream, as stored. */
+  async note(
+    session: WritingSession,
+    frames: readonly FrameHeader[],
+    duplicates: Inserted['duplicates'],
+  ): Promise<void> {
+    const past = this.#account.isPast(frames[0]?.lineage ?? 0n);
+    await session.insert(FRAMES, ledgerRows(frames, duplicates, this.#clock.now_ms()));
+    if (past) this.#account.forget();
+  }
+}

@@ -1,0 +1,77 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { LeewayError } from '../core/errors.ts';
+import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
+import type { Delivery } from '../core/ports.ts';
+import { SAMPLES } from '../core/tables.ts';
+import { sampleBlocks } from '../formats/sample-frame.ts';
+import { insertBlocks, structureOf } from './delivery-sql.ts';
+import { type Engine, EngineError, type WritingSession } from './engine.ts';
+import { PASSING_CODES } from './engine-codes.ts';
+import { type Inserted, type Insertion, insertAll, type Ledger, loadBlocks, withIncoming } from './insertion.ts';
+import { SampleOrder } from './sample-order.ts';
+
+const NO_DUPLICATES: Inserted['duplicates'] = new Map();
+
+/** Series named one by one in a statement: 100 KB of text. Beyond them all of the file is looked up. */
+const UNSURE_SERIES_MAX = 5_000;
+
+/**
+ * Inserts deliveries as whole files, for the one writer of an embedded engine: a delivery always holds the same frames,
+ * and what this process has inserted is all that there is.
+ */
+export class WholeInsertion implements Insertion {
+  readonly #engine: Engine;
+  readonly #ledger: Ledger;
+  readonly #order = new SampleOrder();
+
+  constructor(engine: Engine, ledger: Ledger) {
+    this.#engine = engine;
+    this.#ledger = ledger;
+  }
+
+  async insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
+    try {
+      return await this.#engine.write(async (session) => {
+        signal.throwIfAborted();
+        const { found, duplicates } = await withIncoming(session, () =>
+          delivery.table === SAMPLES ? this.#insertSamples(session, delivery) : insertFile(session, delivery),
+        );
+        // what the engine does not see it would not store, and say nothing
+        if (found !== delivery.rows)
+          return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${delivery.path}`);
+        await this.#ledger.note(session, delivery.frames, duplicates);
+        return ok(undefined);
+      }, signal);
+    } catch (error) {
+      return insertOutcome(error);
+    }
+  }
+
+  /** Nearly all samples are later than any of their series; only where they are not the store is asked what it holds. */
+  async #insertSamples(session: WritingSession, delivery: Delivery): Promise<Inserted> {
+    const bytes = await readFile(delivery.path);
+    const found = sampleBlocks(bytes)?.reduce((sum, { rows }) => sum + rows, 0) ?? null;
+    if (found === null) return insertFile(session, delivery);
+    if (found !== delivery.rows) return { found, duplicates: NO_DUPLICATES };
+    const ids = this.#order.unsure(bytes);
+    if (ids === null || ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
+    const rows = { ...delivery, sample_lineage: 'origin' } as const;
+    const blocks = { path: path.resolve(delivery.path) };
+    const duplicates = ids.length === 0 ? NO_DUPLICATES : (await loadBlocks(session, rows, blocks, ids)).duplicates;
+    const taken = duplicates.size === 0 ? 'all' : 'fresh';
+    await session.read(blocks, structureOf(rows), (source) => insertBlocks(rows, source, taken));
+    return { found, duplicates };
+  }
+}
+
+function insertFile(session: WritingSession, delivery: Delivery): Promise<Inserted> {
+  return insertAll(session, { ...delivery, sample_lineage: 'origin' }, { path: path.resolve(delivery.path) });
+}
+
+function insertOutcome(error: unknown): Outcome {
+  if (error instanceof LeewayError) return retry(error.code, error.message, 100);
+  if (!(error instanceof EngineError)) throw error;
+  if (PASSING_CODES.has(error.engine_code)) return retry('LW-STORE', error.message);
+  return reject('LW-STORE', error.message);
+}
