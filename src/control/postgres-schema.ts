@@ -15,6 +15,8 @@ const MIGRATION_TIMEOUT_MS = 600_000;
  * most, and a text from outside that is longer must not make its document impossible to write.
  */
 export const INDEXED_CHARACTERS = 128;
+/** A quarter of each page is room for the next version of a document, which then needs no new entry in any index. */
+const FILLED_PERCENT = 75;
 
 /**
  * What made the schema what it is, in order; an entry is never changed once released. `gate`: locked by every
@@ -83,27 +85,34 @@ export class Schema {
   }
 
   async #make(collection: Shape): Promise<string> {
-    const { name, indexed } = collection;
+    const { name } = collection;
     assert(NAME.test(name), `collection name ${name} is lower case letters, digits and _`);
-    const table = `doc_${name}`;
-    const sql = `${this.sql}.${table}`;
-    const indexes = Object.keys(indexed).map((field) => {
-      const index = `${table}_${field}`;
+    const sql = `${this.sql}.doc_${name}`;
+    const fields = Object.keys(collection.indexed);
+    const indexes = fields.map((field) => `doc_${name}_${field}`);
+    for (const index of indexes)
       assert(index.length <= IDENTIFIER_MAX, `index name ${index} has at most ${IDENTIFIER_MAX} characters`);
-      return { index, key: indexKey(collection, field) };
-    });
     await this.#exclusively(async (connection) => {
       const { rows } = await connection.query(
-        `SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY($2::text[])`,
-        [this.#name, [table, ...indexes.map(({ index }) => index)]],
+        `SELECT class.relname AS name, array(
+           SELECT attname::text FROM pg_attribute WHERE attrelid = class.oid AND attnum > 0 AND NOT attisdropped) AS columns
+         FROM pg_class class WHERE relnamespace = to_regnamespace($1) AND relname = ANY($2::text[])`,
+        [this.#name, [`doc_${name}`, ...indexes]],
       );
-      const there = new Set(rows.map((row) => row['relname']));
-      if (!there.has(table))
+      const there = new Map(rows.map((row) => [row['name'], row['columns']]));
+      const columns = there.get(`doc_${name}`);
+      const lacking = fields.filter((field) => !Array.isArray(columns) || !columns.includes(field));
+      const added = lacking.map((field) => columnSql(collection, field));
+      if (columns === undefined)
         await connection.query(
-          `CREATE TABLE ${sql} (id text COLLATE "C" PRIMARY KEY, revision integer NOT NULL, body json NOT NULL)`,
+          `CREATE TABLE ${sql} (id text COLLATE "C" PRIMARY KEY, revision integer NOT NULL, body json NOT NULL
+           ${added.map((column) => `, ${column}`).join('')}) WITH (fillfactor = ${FILLED_PERCENT})`,
         );
-      for (const { index, key } of indexes)
-        if (!there.has(index)) await connection.query(`CREATE INDEX ${index} ON ${sql} (${key})`);
+      else if (added.length > 0)
+        await connection.query(`ALTER TABLE ${sql} ${added.map((column) => `ADD COLUMN ${column}`).join(', ')}`);
+      for (const [place, field] of fields.entries())
+        if (!there.has(indexes[place]))
+          await connection.query(`CREATE INDEX ${indexes[place]} ON ${sql} (${indexKey(collection, field)})`);
     });
     return sql;
   }
@@ -125,17 +134,34 @@ export class Schema {
   }
 }
 
+/** Columns of every table, so that no field may be called so; `id` in a selection is the document's own. */
+const OWN_COLUMNS = new Set(['id', 'revision', 'body']);
+
 /** The SQL of a field; only `id` and indexed fields exist for callers. Text in the order of its bytes, numbers as IEEE 754. */
 export function fieldSql({ name, indexed }: Shape, field: string): string {
   if (field === 'id') return 'id';
-  assert(NAME.test(field) && Object.hasOwn(indexed, field), `field ${field} is indexed in ${name}`);
-  return indexed[field] === 'integer' ? `((body->>'${field}')::float8)` : `((body->>'${field}') COLLATE "C")`;
+  assert(
+    NAME.test(field) && Object.hasOwn(indexed, field) && !OWN_COLUMNS.has(field),
+    `field ${field} is indexed in ${name}`,
+  );
+  return `"${field}"`;
 }
 
 /** The part of a text field that is indexed, as SQL; null when the field is no text or `id`. */
 export function prefixSql(collection: Shape, field: string): string | null {
   if (field === 'id' || collection.indexed[field] !== 'text') return null;
-  return `(left(body->>'${field}', ${INDEXED_CHARACTERS}) COLLATE "C")`;
+  return `left(${fieldSql(collection, field)}, ${INDEXED_CHARACTERS})`;
+}
+
+/**
+ * A field's column, computed by the server from the body. Columns and not indexes on expressions: an update that leaves
+ * the indexed fields as they are touches no index then, neither its pages on disk nor its predicate locks.
+ */
+function columnSql(collection: Shape, field: string): string {
+  const name = fieldSql(collection, field);
+  if (collection.indexed[field] === 'integer')
+    return `${name} double precision GENERATED ALWAYS AS ((body->>'${field}')::float8) STORED`;
+  return `${name} text COLLATE "C" GENERATED ALWAYS AS (body->>'${field}') STORED`;
 }
 
 /** NULL first, as in sqlite, so that lists are in the same order whichever driver serves them. */

@@ -51,7 +51,7 @@ const FORGET_EVERY = 1_000;
 
 /**
  * Opens the control store in PostgreSQL 14 or newer: a table a collection, a document a row as JSON text exactly as
- * written, expression indexes on indexed fields. Makes or migrates its tables. Throws LW-CONTROL-GONE when no server
+ * written, indexed fields as generated columns beside it. Makes or migrates its tables. Throws LW-CONTROL-GONE when no server
  * answers, LW-CONFIG when it refuses us or is of no use.
  *
  * Transactions run side by side at SERIALIZABLE. The loser of a conflict is repeated, `work` included, up to 8 times;
@@ -60,7 +60,9 @@ const FORGET_EVERY = 1_000;
  * whether it was committed and resolves or rejects accordingly; only when no server answers for 30 s the caller gets
  * LW-CONTROL-DOUBT and must read before it repeats anything that is not guarded by a revision or an id of its own.
  *
- * Measured on 2 cores with PostgreSQL 15 on the same machine: see test/bench/control.ts.
+ * Measured with PostgreSQL 15.18 and its client on the same 2 cores, fsync on, documents of 0.3 KB, in transactions a
+ * second, one caller | eight (in brackets the sqlite driver): insert 1,850 | 5,100 (4,700); read 3,300 | 11,000 (87,000);
+ * read and replace 1,280 | 1,350 (5,900); append to the audit log, where all meet, 1,280 | 1,020 (3,900).
  */
 export async function openPostgresControl(options: PostgresControlOptions): Promise<Control> {
   const place = placeOrRefusal(options.url);
