@@ -1,0 +1,270 @@
+import path from 'node:path';
+import Type from 'typebox';
+import { compiled } from '../core/compiled.ts';
+import { RangeSet } from '../core/range-set.ts';
+import { TABLE_NAMES, type TableName } from '../core/tables.ts';
+import type { SegmentHandle, SpoolDisk } from './disk.ts';
+
+/** Why records were given up; what `declared_loss` of the account calls it. */
+export const GAP_REASONS = ['spool_full_oldest', 'spool_full_newest'] as const;
+export type GapReason = (typeof GAP_REASONS)[number];
+
+/**
+ * Records that policy dropped: of one source, epoch and table, with the batches that they were of. `parts`: tables of each of
+ * those batches. `acknowledged`: their sender was told that they are durable, so it may not send them again.
+ */
+export type Gap = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly table: TableName;
+  readonly reason: GapReason;
+  readonly parts: number;
+  readonly acknowledged: boolean;
+  readonly records: number;
+  /** Closed ranges of sequences, rising; empty where the disk would not say which they were. */
+  readonly ranges: readonly Range[];
+};
+type Range = readonly [from: number, to: number];
+
+/** Batches of a source and epoch of which nothing is left: the first and last sequence and how many. */
+export type DroppedBatches = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly sequence_min: number;
+  readonly sequence_max: number;
+  readonly sequences: number;
+};
+
+const LineSchema = Type.Object({
+  /** The first line of a file stands for all files up to this number. */
+  replaces: Type.Optional(Type.Integer()),
+  /** Segments that are dropped by this line: a file of theirs that is still there is not read any more. */
+  segments: Type.Array(Type.Integer()),
+  /** The largest number of a segment that was ever dropped: none may be given again. */
+  segment_max: Type.Integer(),
+  gaps: Type.Array(
+    Type.Object({
+      source: Type.String(),
+      epoch: Type.Integer(),
+      table: Type.Enum([...TABLE_NAMES]),
+      reason: Type.Enum([...GAP_REASONS]),
+      parts: Type.Integer(),
+      acknowledged: Type.Boolean(),
+      records: Type.Integer(),
+      ranges: Type.Array(Type.Tuple([Type.Integer(), Type.Integer()])),
+    }),
+  ),
+});
+type Line = {
+  readonly replaces?: number;
+  readonly segments: readonly number[];
+  readonly segment_max: number;
+  readonly gaps: readonly Gap[];
+};
+const line = compiled(LineSchema);
+
+const NAME = /^gaps-(\d{6})\.ndjson$/;
+/** Lines are merged into a new file beyond this: 100,000 drops of one source. */
+const FILE_BYTES_MAX = 16 * 1_048_576;
+
+/**
+ * The durable list of what policy dropped, in `spool/gaps-<n>.ndjson`. A drop is one line, written and synced before
+ * anything is removed: whole it happened, torn it did not. There is no file until something is dropped.
+ */
+export class GapLog {
+  readonly #disk: SpoolDisk;
+  readonly #directory: string;
+  readonly #gaps = new Map<string, { gap: Omit<Gap, 'records' | 'ranges'>; records: number; ranges: RangeSet }>();
+  /** Dropped segments whose files may come back when the machine loses power. */
+  readonly #segments = new Set<number>();
+  readonly #removed = new Set<number>();
+  readonly #old: string[] = [];
+  #number = 0;
+  #segment_max = 0;
+  #handle: SegmentHandle | null = null;
+  #bytes = 0;
+
+  private constructor(disk: SpoolDisk, directory: string) {
+    this.#disk = disk;
+    this.#directory = directory;
+  }
+
+  /** Reads what was dropped before and removes files of dropped segments that a crash has left. */
+  static async open(disk: SpoolDisk, directory: string): Promise<GapLog> {
+    const log = new GapLog(disk, directory);
+    const names = await disk.list(directory);
+    const files = names.flatMap((name) => {
+      const digits = NAME.exec(name)?.[1];
+      return digits === undefined ? [] : [{ name, number: Number(digits) }];
+    });
+    for (const { name, number } of files.toSorted((one, other) => other.number - one.number)) {
+      log.#number = Math.max(log.#number, number);
+      log.#old.push(name);
+      if (log.#gaps.size === 0 && log.#segment_max === 0) log.#readFile(await disk.read(path.join(directory, name)));
+    }
+    for (const name of names) {
+      const number = Number(/^(\d{12})-[a-z_]+\.native$/.exec(name)?.[1] ?? -1);
+      if (log.#segments.has(number)) await disk.unlink(path.join(directory, name));
+    }
+    if (log.#segments.size > 0) await disk.syncDirectory(directory);
+    log.#segments.clear();
+    return log;
+  }
+
+  get segment_max(): number {
+    return this.#segment_max;
+  }
+
+  list(): Gap[] {
+    return [...this.#gaps.values()].map(({ gap, records, ranges }) => ({
+      ...gap,
+      records,
+      ranges: ranges.ranges.map(({ from, to }) => [from, to] as const),
+    }));
+  }
+
+  /**
+   * Makes a drop durable. After a rejection it did not happen: nothing may be removed, and the line is written over by
+   * the next one that succeeds.
+   */
+  async append(gaps: readonly Gap[], segments: readonly number[] = []): Promise<void> {
+    const segment_max = Math.max(this.#segment_max, ...segments);
+    if (this.#handle === null || this.#bytes > FILE_BYTES_MAX) {
+      await this.#startFile(gaps, segments, segment_max);
+    } else {
+      const text = Buffer.from(`${JSON.stringify({ segments, segment_max, gaps } satisfies Line)}\n`);
+      try {
+        await this.#handle.append([text]);
+        await this.#handle.sync();
+      } catch (error) {
+        await this.#abandon();
+        throw error;
+      }
+      this.#bytes += text.length;
+    }
+    this.#take(gaps, segments, segment_max);
+  }
+
+  /** The file of a dropped segment was removed. */
+  removed(segment: number): void {
+    this.#removed.add(segment);
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+    this.#handle = null;
+  }
+
+  /** A new file whose first line holds all that is known and this drop; the old files go when it is durable. */
+  async #startFile(gaps: readonly Gap[], segments: readonly number[], segment_max: number): Promise<void> {
+    await this.#forgetRemoved();
+    const name = `gaps-${String(this.#number + 1).padStart(6, '0')}.ndjson`;
+    const first: Line = {
+      replaces: this.#number,
+      segments: [...this.#segments, ...segments],
+      segment_max,
+      gaps: [...this.list(), ...gaps],
+    };
+    const text = Buffer.from(`${JSON.stringify(first)}\n`);
+    this.#number++; // a name is used once, even when writing it failed
+    const handle = await this.#disk.create(path.join(this.#directory, name));
+    try {
+      await handle.append([text]);
+      await handle.sync();
+    } catch (error) {
+      await handle.close().catch(() => undefined); // a torn file stands for nothing
+      this.#old.push(name);
+      throw error;
+    }
+    await this.close();
+    this.#handle = handle;
+    this.#bytes = text.length;
+    for (const old of this.#old.splice(0))
+      await this.#disk.unlink(path.join(this.#directory, old)).catch(() => this.#old.push(old)); // it is replaced: no hurry
+    this.#old.push(name);
+  }
+
+  async #forgetRemoved(): Promise<void> {
+    const removed = [...this.#removed];
+    if (removed.length === 0) return;
+    await this.#disk.syncDirectory(this.#directory);
+    for (const number of removed) {
+      this.#removed.delete(number);
+      this.#segments.delete(number);
+    }
+  }
+
+  /** What a failed write left behind is not known: the next line goes to a file of its own, which replaces this one. */
+  async #abandon(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = null;
+    await handle?.truncate(this.#bytes).catch(() => undefined); // replaced by the next file in any case
+    await handle?.close().catch(() => undefined);
+  }
+
+  #readFile(bytes: Buffer): void {
+    const lines = bytes.toString('utf8').split('\n');
+    lines.pop(); // what follows the last newline is torn
+    for (const [index, text] of lines.entries()) {
+      const value = parseLine(text);
+      if (value === null || (index === 0 && value.replaces === undefined)) return;
+      this.#take(value.gaps, value.segments, value.segment_max);
+    }
+  }
+
+  #take(gaps: readonly Gap[], segments: readonly number[], segment_max: number): void {
+    this.#segment_max = Math.max(this.#segment_max, segment_max);
+    for (const number of segments) this.#segments.add(number);
+    for (const { records, ranges, ...gap } of gaps) {
+      const name = JSON.stringify([gap.source, gap.epoch, gap.table, gap.reason, gap.parts, gap.acknowledged]);
+      const known = this.#gaps.get(name) ?? { gap, records: 0, ranges: new RangeSet() };
+      known.records += records;
+      for (const [from, to] of ranges) known.ranges.add(from, to);
+      this.#gaps.set(name, known);
+    }
+  }
+}
+
+/** Batches of which every part was dropped, by source and epoch. O(ranges log ranges). */
+export function wholeBatches(gaps: readonly Gap[]): DroppedBatches[] {
+  const sources = Map.groupBy(gaps, ({ source, epoch }) => JSON.stringify([source, epoch]));
+  return [...sources.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const whole = new RangeSet();
+    for (const [parts, some] of Map.groupBy(group, (gap) => gap.parts))
+      for (const [from, to] of coveredBy(parts, some)) whole.add(from, to);
+    if (whole.count === 0) return [];
+    const { source, epoch } = first;
+    return [{ source, epoch, sequence_min: whole.min, sequence_max: whole.max, sequences: whole.count }];
+  });
+}
+
+/** Ranges that gaps of `parts` different tables cover. */
+function coveredBy(parts: number, gaps: readonly Gap[]): Range[] {
+  const edges: { at: number; change: 1 | -1 }[] = [];
+  for (const some of Map.groupBy(gaps, ({ table }) => table).values()) {
+    const table = new RangeSet();
+    for (const { ranges } of some) for (const [from, to] of ranges) table.add(from, to);
+    for (const { from, to } of table.ranges) edges.push({ at: from, change: 1 }, { at: to + 1, change: -1 });
+  }
+  edges.sort((one, other) => one.at - other.at || one.change - other.change);
+  const covered: Range[] = [];
+  let tables = 0;
+  let since = 0;
+  for (const { at, change } of edges) {
+    if (tables === parts && change === -1 && at > since) covered.push([since, at - 1]);
+    tables += change;
+    if (tables === parts) since = at;
+  }
+  return covered;
+}
+
+function parseLine(text: string): Line | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return line.check(value) ? value : null;
+  } catch {
+    return null; // torn in the middle by a crash of the machine
+  }
+}
