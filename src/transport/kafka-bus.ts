@@ -65,6 +65,9 @@ const DEFAULTS = {
   stream_first: 0,
 } as const;
 
+/** 5 s: leaders are elected within one of a healthy cluster. */
+const CREATED_ATTEMPTS_MAX = 50;
+const CREATED_WAIT_MS = 100;
 /** Publishes under way at disposal get this long. */
 const CLOSE_GRACE_MS = 5_000;
 
@@ -162,7 +165,21 @@ async function ensureTopics(
     );
   }
   await driver.createTopics(missing.map((topic) => ({ topic, ...wanted, message_bytes_max })));
-  return driver.partitions(topics);
+  return createdTopics(driver, topics, options.clock);
+}
+
+/** What was created is not known to every broker at once. */
+async function createdTopics(
+  driver: KafkaDriver,
+  topics: readonly string[],
+  clock: Clock,
+): Promise<ReadonlyMap<string, number>> {
+  for (let attempt = 0; attempt < CREATED_ATTEMPTS_MAX; attempt++) {
+    const found = await driver.partitions(topics);
+    if (topics.every((topic) => (found.get(topic) ?? 0) > 0)) return found;
+    await clock.sleep(CREATED_WAIT_MS, new AbortController().signal);
+  }
+  throw new LeewayError('LW-KAFKA-TOPIC', `Kafka was told to create ${topics.join(' and ')} and does not list them`);
 }
 
 async function scratchDirectory(parent: string): Promise<string> {

@@ -104,7 +104,22 @@ export const CLIENT = {
   fetch_bytes_max: 10 * 1_048_576,
   fetch_partition_bytes_max: 2 * 1_048_576,
   metadata_age_ms: 30_000,
+  /** A call that has not ended by then never will: all attempts of both clients take less. */
+  call_ms_max: 60_000,
 } as const;
+
+/** `work`, or LW-UNREACHABLE when the client never answers: a lost callback must not stop a queue for ever. */
+export async function answered<Result>(work: Promise<Result>, what: string): Promise<Result> {
+  const limit = AbortSignal.timeout(CLIENT.call_ms_max);
+  const { promise: silence, reject } = Promise.withResolvers<never>();
+  const onLimit = (): void => reject(kafkaError(null, what, `no answer within ${CLIENT.call_ms_max} ms`));
+  limit.addEventListener('abort', onLimit, { once: true });
+  try {
+    return await Promise.race([work, silence]);
+  } finally {
+    limit.removeEventListener('abort', onLimit);
+  }
+}
 
 const REFUSED = new Set([
   'TOPIC_AUTHORIZATION_FAILED',

@@ -1,24 +1,18 @@
 import { createRequire } from 'node:module';
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompress } from 'node:zlib';
-import {
+import kafkajs, {
   type Admin,
-  CompressionCodecs,
-  CompressionTypes,
   type EachBatchPayload,
   type IHeaders,
-  Kafka,
-  KafkaJSNonRetriableError,
-  KafkaJSProtocolError,
-  KafkaJSSASLAuthenticationError,
+  type Kafka,
   type KafkaMessage,
-  logLevel,
-  Partitioners,
   type Producer,
   type SASLOptions,
 } from 'kafkajs';
-import type { LeewayError } from '../core/errors.ts';
+import { LeewayError } from '../core/errors.ts';
 import {
+  answered,
   CLIENT,
   type ConsumerHandlers,
   type KafkaConnection,
@@ -30,6 +24,8 @@ import {
   type PartitionPosition,
   type TopicSpec,
 } from './kafka-driver.ts';
+
+const { CompressionCodecs, CompressionTypes, logLevel, Partitioners } = kafkajs;
 
 /**
  * Patch A for kafkajs 2.2.4, src/network/requestQueue/index.js lines 306–324: with nothing pending it arms
@@ -85,7 +81,7 @@ class KafkajsDriver implements KafkaDriver {
   constructor(connection: KafkaConnection) {
     this.#connection = connection;
     const { tls, sasl } = connection;
-    this.#kafka = new Kafka({
+    this.#kafka = new kafkajs.Kafka({
       clientId: CLIENT.id,
       brokers: [...connection.brokers],
       logLevel: logLevel.NOTHING,
@@ -125,12 +121,13 @@ class KafkajsDriver implements KafkaDriver {
     try {
       this.#producer ??= this.#openProducer();
       const producer = await this.#producer;
-      await producer.send({
+      const sent = producer.send({
         topic,
         acks: -1,
         compression: CompressionTypes.ZSTD,
         messages: messages.map((message) => ({ ...message, headers: { ...message.headers } })),
       });
+      await answered(sent, `a write to ${topic}`);
     } catch (error) {
       this.#dropProducer(); // a new one asks the first brokers again, whatever this one believed
       throw failure(error, `a write to ${topic}`);
@@ -260,7 +257,7 @@ function unlessStopped(act: () => void): void {
   try {
     act();
   } catch (error) {
-    if (!(error instanceof KafkaJSNonRetriableError)) throw error;
+    if (!(error instanceof kafkajs.KafkaJSNonRetriableError)) throw error;
   }
 }
 
@@ -284,9 +281,11 @@ function headersIn(headers: IHeaders): Map<string, Buffer> {
 }
 
 function failure(error: unknown, what: string): LeewayError {
+  if (error instanceof LeewayError) return error;
   for (let cause = error, depth = 0; cause instanceof Error && depth < 8; cause = cause.cause, depth++) {
-    if (cause instanceof KafkaJSProtocolError) return kafkaError(cause.type, what, error);
-    if (cause instanceof KafkaJSSASLAuthenticationError) return kafkaError('SASL_AUTHENTICATION_FAILED', what, error);
+    if (cause instanceof kafkajs.KafkaJSProtocolError) return kafkaError(cause.type, what, error);
+    if (cause instanceof kafkajs.KafkaJSSASLAuthenticationError)
+      return kafkaError('SASL_AUTHENTICATION_FAILED', what, error);
   }
   return kafkaError(null, what, error);
 }

@@ -9,8 +9,9 @@ import {
   Reader,
   SASLMechanisms,
 } from '@platformatic/kafka';
-import type { LeewayError } from '../core/errors.ts';
+import { LeewayError } from '../core/errors.ts';
 import {
+  answered,
   CLIENT,
   type ConsumerHandlers,
   type KafkaConnection,
@@ -113,8 +114,15 @@ class PlatformaticDriver implements KafkaDriver {
       acks: ProduceAcks.ALL,
       compression: 'zstd',
     });
+    const producer = this.#producer;
+    const what = `a write to ${topic}`;
     try {
-      await this.#producer.send({
+      await assertLeaders(
+        producer,
+        topic,
+        messages.map((message) => message.partition),
+      );
+      const sent = producer.send({
         acks: ProduceAcks.ALL,
         messages: messages.map(({ partition, key, value, headers }) => ({
           topic,
@@ -124,11 +132,12 @@ class PlatformaticDriver implements KafkaDriver {
           headers: new Map(Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)])),
         })),
       });
+      await answered(sent, what);
     } catch (error) {
-      const dropped = this.#producer;
-      this.#producer = null; // its retries never leave a dead leader: a new one asks the first brokers again
-      void dropped.close().catch(() => undefined); // it had failed already
-      throw failure(error, `a write to ${topic}`);
+      // its retries never leave a dead leader: a new one asks the first brokers again
+      if (this.#producer === producer) this.#producer = null;
+      void producer.close().catch(() => undefined); // it had failed already
+      throw failure(error, what);
     }
   }
 
@@ -154,6 +163,7 @@ class PlatformaticDriver implements KafkaDriver {
     });
     let stream: MessagesStream<Buffer, Buffer, Buffer, Buffer>;
     try {
+      await assertLeaders(consumer, topic, [0]); // joined without them it would be given no partition
       stream = await consumer.consume({
         topics: [topic],
         mode: 'committed',
@@ -240,6 +250,24 @@ class PlatformaticDriver implements KafkaDriver {
   }
 }
 
+/**
+ * Throws unless the client's cached metadata has a leader for each partition. Version 1.35.0 reads them without looking and
+ * throws where nobody can catch it (dist/clients/producer/producer.js line 674), which a topic created just now provokes.
+ */
+async function assertLeaders(
+  client: Pick<Admin, 'metadata'>,
+  topic: string,
+  partitions: readonly number[],
+): Promise<void> {
+  const hasLeaders = async (forceUpdate: boolean): Promise<boolean> => {
+    const { topics } = await client.metadata({ topics: [topic], forceUpdate });
+    const known = topics.get(topic)?.partitions ?? [];
+    return partitions.every((partition) => (known[partition]?.leader ?? -1) >= 0);
+  };
+  if (!(await hasLeaders(false)) && !(await hasLeaders(true)))
+    throw kafkaError('LEADER_NOT_AVAILABLE', `the metadata of ${topic}`, undefined);
+}
+
 /** Leaves the group whatever streams are open; a coordinator that does not answer learns it when the session ends. */
 function closeForcibly(consumer: Consumer<Buffer, Buffer, Buffer, Buffer>): Promise<void> {
   return new Promise((resolve) => consumer.close(true, () => resolve()));
@@ -296,5 +324,5 @@ function firstName(error: unknown, depth: number): string | null {
 }
 
 function failure(error: unknown, what: string): LeewayError {
-  return kafkaError(protocolName(error), what, error);
+  return error instanceof LeewayError ? error : kafkaError(protocolName(error), what, error);
 }

@@ -226,7 +226,8 @@ async function format(
       `${mechanism}=[name=${name},password=${password}]`,
     ]),
   );
-  const tool = ['kafka.tools.StorageTool', 'format', '-t', cluster_id, '-c', file, ...scram];
+  // joined by "=": one id in 64 begins with a hyphen
+  const tool = ['kafka.tools.StorageTool', 'format', `--cluster-id=${cluster_id}`, '-c', file, ...scram];
   execFileSync(JAVA, ['-Xmx128m', ...QUIET, '-XX:TieredStopAtLevel=1', '-cp', classPath(), ...tool], {
     stdio: 'pipe',
   });
