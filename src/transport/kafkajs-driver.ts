@@ -280,12 +280,19 @@ function headersIn(headers: IHeaders): Map<string, Buffer> {
   return found;
 }
 
-function failure(error: unknown, what: string): LeewayError {
-  if (error instanceof LeewayError) return error;
-  for (let cause = error, depth = 0; cause instanceof Error && depth < 8; cause = cause.cause, depth++) {
-    if (cause instanceof kafkajs.KafkaJSProtocolError) return kafkaError(cause.type, what, error);
-    if (cause instanceof kafkajs.KafkaJSSASLAuthenticationError)
-      return kafkaError('SASL_AUTHENTICATION_FAILED', what, error);
+/** The broker's error name, found in an error, its cause or the errors that it bundles. */
+function protocolName(error: unknown, depth = 0): string | null {
+  if (!(error instanceof Error) || depth > 8) return null;
+  if (error instanceof kafkajs.KafkaJSProtocolError) return error.type;
+  if (error instanceof kafkajs.KafkaJSSASLAuthenticationError) return 'SASL_AUTHENTICATION_FAILED';
+  const inner: unknown[] = error instanceof kafkajs.KafkaJSAggregateError ? error.errors : [];
+  for (const cause of [...inner, error.cause]) {
+    const name = protocolName(cause, depth + 1);
+    if (name !== null) return name;
   }
-  return kafkaError(null, what, error);
+  return null;
+}
+
+function failure(error: unknown, what: string): LeewayError {
+  return error instanceof LeewayError ? error : kafkaError(protocolName(error), what, error);
 }

@@ -1,0 +1,89 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type KafkaBusOptions, openKafkaBus } from '../../src/transport/kafka-bus.ts';
+import { stepRecord } from '../contract/records.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { type KafkaCluster, startKafka, whyNoKafka } from './kafka-broker.ts';
+import { consuming, kafkaOptions, kafkaSubject, until } from './kafka-subject.ts';
+
+const why = whyNoKafka() ?? (spawnSync('openssl', ['version']).status === 0 ? null : 'openssl is absent');
+const DRIVERS = ['kafkajs', 'platformatic'] as const;
+const signal = new AbortController().signal;
+const ADMIN = { name: 'leeway', password: 'correct-horse' };
+const STRANGER = { name: 'stranger', password: 'battery-staple' };
+
+test.skipIf(why === null)(`SKIPPED, logins and TLS of Kafka are not tested: ${why}`, ({ skip }) => skip());
+
+describe.skipIf(why !== null)('Kafka with logins and TLS', () => {
+  let directory: Awaited<ReturnType<typeof scratchDirectory>>;
+  let cluster: KafkaCluster;
+  let ca: string;
+
+  beforeAll(async () => {
+    directory = await scratchDirectory();
+    const at = (name: string): string => path.join(directory.path, name);
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const pair = ['-keyout', at('key.pem'), '-out', at('cert.pem')];
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', ...pair, ...subject];
+    execFileSync('openssl', request, { stdio: 'pipe' });
+    const store = [
+      '-inkey',
+      at('key.pem'),
+      '-in',
+      at('cert.pem'),
+      '-out',
+      at('store.p12'),
+      '-passout',
+      'pass:changeit',
+    ];
+    execFileSync('openssl', ['pkcs12', '-export', ...store], { stdio: 'pipe' });
+    ca = await readFile(at('cert.pem'), 'utf8');
+    const tls = { keystore: at('store.p12'), password: 'changeit' };
+    cluster = await startKafka({ users: [ADMIN, STRANGER], tls });
+  }, 120_000);
+  afterAll(async () => {
+    await cluster[Symbol.asyncDispose]();
+    await directory[Symbol.asyncDispose]();
+  });
+
+  for (const driver of DRIVERS) {
+    const login = (user: typeof ADMIN, mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'): KafkaBusOptions => ({
+      ...kafkaOptions(cluster.brokers, driver),
+      tls: { ca },
+      sasl: { mechanism, username: user.name, password: user.password },
+    });
+
+    for (const mechanism of ['plain', 'scram-sha-256', 'scram-sha-512'] as const)
+      test(`${driver}: publishes and consumes over TLS with a ${mechanism} login`, async () => {
+        await using place = await kafkaSubject(login(ADMIN, mechanism));
+        await using bus = await place.open();
+        await bus.publish({ source: 'node-1', epoch: 1, sequence: 1, records: [stepRecord(1)] }, signal);
+        const reader = consuming(bus);
+        await until('the frame', () => reader.frames.length === 1);
+        await reader.end();
+      });
+
+    test(`${driver}: a wrong password is LW-KAFKA-AUTH`, async () => {
+      for (const mechanism of ['plain', 'scram-sha-512'] as const) {
+        const opened = openKafkaBus({
+          ...login({ ...ADMIN, password: 'wrong' }, mechanism),
+          scratch_dir: directory.path,
+        });
+        await expect(opened).rejects.toMatchObject({ code: 'LW-KAFKA-AUTH' });
+      }
+    });
+
+    test(`${driver}: a login without rights may not create topics, and is not shown those that exist`, async () => {
+      const stranger = { ...login(STRANGER, 'plain'), scratch_dir: directory.path };
+      await expect(openKafkaBus(stranger)).rejects.toMatchObject({ code: 'LW-KAFKA-AUTH' });
+      await expect(openKafkaBus({ ...stranger, create_topics: null })).rejects.toThrow(/or this login may not see it/);
+    });
+
+    test(`${driver}: a certificate that no authority of ours signed is refused`, async () => {
+      const opened = openKafkaBus({ ...login(ADMIN, 'plain'), tls: true, scratch_dir: directory.path });
+      await expect(opened).rejects.toMatchObject({ code: 'LW-UNREACHABLE' });
+    });
+  }
+});
