@@ -9,6 +9,7 @@ import { holdableJson, holdableText, originalJson, originalText } from './postgr
 const LIST_MAX = 100_000;
 
 type Position = NonNullable<Selection['after']>;
+type Operator = Exclude<Condition['is'], 'in'>;
 
 /**
  * Reads and writes of one attempt at a transaction, one statement after the other on one connection. What went wrong
@@ -140,28 +141,31 @@ class Query {
   /** Absent and null fields match no condition, as in SQL. */
   where({ field, is, value }: Condition): void {
     const sql = fieldSql(this.#collection, field);
-    const type = this.#typeOf(field);
     if (is === 'in' || typeof value === 'object') {
       assert(is === 'in' && typeof value === 'object', 'operator "in" takes a list, the others a single value');
-      assert(type === 'text', `operator "in" takes a text field, ${field} is none`);
+      if (this.#typeOf(field) !== 'text') return void this.#clauses.push('false');
       this.#narrow(field, '=', value);
       this.#clauses.push(`${sql} = ANY(${this.value(value.map(holdableText), 'text[]')})`);
-      return;
-    }
-    assert((type === 'text') === (typeof value === 'string'), `${field} is compared with a ${type} value`);
-    if (typeof value === 'string') this.#narrow(field, is, [value]);
-    this.#clauses.push(`${sql} ${is} ${this.value(value, type)}`);
+    } else this.#compare(field, is, value, (place) => `${sql} ${is} ${place}`);
   }
 
   /** Only what comes after the position in the order by `field` and id. */
-  after(order: { readonly field: string; readonly descending: boolean }, position: Position): void {
+  after(order: { readonly field: string; readonly descending: boolean }, { value, id }: Position): void {
     const is = order.descending ? '<' : '>';
     const sql = fieldSql(this.#collection, order.field);
-    const type = this.#typeOf(order.field);
-    assert((type === 'text') === (typeof position.value === 'string'), `${order.field} goes on after a ${type} value`);
-    if (typeof position.value === 'string') this.#narrow(order.field, is, [position.value]);
-    const place = this.value(position.value, type);
-    this.#clauses.push(`(${sql}, id) ${is} (${place}, ${this.value(position.id, 'text')})`);
+    this.#compare(order.field, is, value, (place) => `(${sql}, id) ${is} (${place}, ${this.value(id, 'text')})`);
+  }
+
+  /** Numbers come before texts, as in sqlite: a page may be asked for with any value that a client makes up. */
+  #compare(field: string, is: Operator, value: string | number, clause: (place: string) => string): void {
+    const type = this.#typeOf(field);
+    if ((type === 'text') === (typeof value === 'string')) {
+      if (typeof value === 'string') this.#narrow(field, is, [value]);
+      this.#clauses.push(clause(this.value(value, type)));
+      return;
+    }
+    const holds = is === '!=' || (is !== '=' && is.startsWith('<') === (type === 'float8'));
+    this.#clauses.push(holds ? `${fieldSql(this.#collection, field)} IS NOT NULL` : 'false');
   }
 
   sql(): string {
@@ -169,7 +173,7 @@ class Query {
   }
 
   /** What the index on a text field's first characters can tell; the whole field is compared beside it. */
-  #narrow(field: string, is: '=' | '!=' | '<' | '<=' | '>' | '>=', values: readonly string[]): void {
+  #narrow(field: string, is: Operator, values: readonly string[]): void {
     const prefix = prefixSql(this.#collection, field);
     if (prefix === null || is === '!=') return;
     const starts = values.map((value) => Array.from(holdableText(value)).slice(0, INDEXED_CHARACTERS).join(''));

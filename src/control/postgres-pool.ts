@@ -62,9 +62,9 @@ export class Pool implements AsyncDisposable {
     }
   }
 
-  /** A new connection that belongs to the caller. Throws PostgresFailure. */
-  async open(): Promise<Connection> {
-    const connection = await connect(this.#options);
+  /** A new connection that belongs to the caller, with limits of its own. Throws PostgresFailure. */
+  async open(limits: Partial<ServerAddress> = {}): Promise<Connection> {
+    const connection = await connect({ ...this.#options, ...limits });
     connection.onLost = (reason) => {
       this.#idle = this.#idle.filter((other) => other !== connection);
       this.#options.onLost(reason);

@@ -8,8 +8,6 @@ export type Shape = { readonly name: string; readonly indexed: Readonly<Record<s
 const NAME = /^[a-z][a-z0-9_]{0,62}$/;
 /** Bytes of an identifier (NAMEDATALEN - 1); longer ones would be cut, and two could become one. */
 const IDENTIFIER_MAX = 63;
-/** Building an index over the millions of rows of an old table may take minutes. */
-const MIGRATION_TIMEOUT_MS = 600_000;
 /**
  * Characters of a text field that its index holds: 128 of 4 bytes are 512. An entry of an index may have 2,704 bytes at
  * most, and a text from outside that is longer must not make its document impossible to write.
@@ -121,9 +119,7 @@ export class Schema {
   async #exclusively(work: (connection: Connection) => Promise<void>): Promise<void> {
     const connection = await this.#open();
     try {
-      await connection.query(
-        `BEGIN; SET LOCAL statement_timeout = ${MIGRATION_TIMEOUT_MS}; SET LOCAL lock_timeout = ${MIGRATION_TIMEOUT_MS}`,
-      );
+      await connection.query('BEGIN');
       await connection.query(`SELECT pg_advisory_xact_lock(hashtext('leeway schema'), hashtext($1))`, [this.#name]);
       await work(connection);
       await connection.query('COMMIT');

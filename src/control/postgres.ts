@@ -41,6 +41,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** The longest honest statement lists 100,000 documents, some seconds. */
 const STATEMENT_TIMEOUT_MS = 30_000;
 const IDLE_TIMEOUT_MS = 60_000;
+/** A new column or index over the millions of rows of an old table may take minutes. */
+const MIGRATION_TIMEOUT_MS = 600_000;
 /** Attempts side by side with others; then the transaction asks for the store to itself, where nobody is in its way. */
 const SHARED_ATTEMPTS = 4;
 const ATTEMPTS_MAX = 8;
@@ -75,7 +77,9 @@ export async function openPostgresControl(options: PostgresControlOptions): Prom
     idle_timeout_ms: IDLE_TIMEOUT_MS,
     onLost: (reason) => onEvent({ kind: 'control_connection_lost', reason: `${place}: ${reason}` }),
   });
-  const schema = new Schema(options.schema ?? 'leeway', () => pool.open());
+  const schema = new Schema(options.schema ?? 'leeway', () =>
+    pool.open({ statement_timeout_ms: MIGRATION_TIMEOUT_MS }),
+  );
   try {
     await schema.migrate();
   } catch (error) {

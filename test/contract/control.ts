@@ -127,6 +127,29 @@ export function controlContract(open: (clock: ManualClock) => Promise<Control>):
     },
   );
 
+  test('a value of the other type is no failure: numbers come before texts', async () => {
+    await using control = await open(new ManualClock());
+    await control.transaction((tx) => tx.insert(THINGS, 'a', thing('a', 1, 'red')));
+    const found = async (selection: Selection) =>
+      (await control.transaction((tx) => tx.list(THINGS, selection))).length;
+    for (const [is, size_to_text, colour_to_number] of [
+      ['=', 0, 0],
+      ['!=', 1, 1],
+      ['<', 1, 0],
+      ['<=', 1, 0],
+      ['>', 0, 1],
+      ['>=', 0, 1],
+    ] as const) {
+      expect(await found({ where: [{ field: 'size', is, value: '1' }] })).toBe(size_to_text);
+      expect(await found({ where: [{ field: 'colour', is, value: 1 }] })).toBe(colour_to_number);
+    }
+    expect(await found({ where: [{ field: 'size', is: 'in', value: ['1'] }] })).toBe(0);
+    const after = { value: 'made up', id: '' };
+    expect(await found({ order: { field: 'size', descending: false }, after })).toBe(0);
+    expect(await found({ order: { field: 'size', descending: true }, after })).toBe(1);
+    expect(await found({ order: { field: 'colour', descending: false }, after: { value: 0, id: '' } })).toBe(1);
+  });
+
   test('remove takes a document away, and removing nothing is no failure', async () => {
     await using control = await open(new ManualClock());
     await control.transaction((tx) => tx.insert(THINGS, 'a', thing('a', 1)));
