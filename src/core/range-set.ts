@@ -31,6 +31,15 @@ export class RangeSet {
     return this.#ranges;
   }
 
+  /** Another set that holds the same. O(ranges). */
+  copy(): RangeSet {
+    const other = new RangeSet(this.#ranges_max);
+    other.#ranges = this.#ranges.map((range) => ({ ...range }));
+    other.#count = this.#count;
+    other.#min = this.#min;
+    return other;
+  }
+
   has(value: number): boolean {
     const range = this.#ranges[this.#firstEndingAtOrAfter(value)];
     return range !== undefined && range.from <= value;

@@ -1,32 +1,43 @@
 import type { Clock } from '../core/clock.ts';
 import type { QueryParameters, StoredAccount } from '../core/ports.ts';
-import { RangeSet } from '../core/range-set.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
-import { LEDGER_CHUNK, LEDGER_SEQUENCES, LEDGER_SUMS, LINEAGE_MAX, PART_LISTS, storedRows } from './ledger-sql.ts';
+import {
+  beforeStream,
+  ledgerChunk,
+  ledgerCount,
+  ledgerSequences,
+  ledgerSums,
+  newestLineages,
+  PART_LISTS,
+  type Stretch,
+  storedRows,
+  streamOf,
+} from './ledger-sql.ts';
+import { type LedgerTotal, LedgerTotals, nameOf, type SequenceRow, type SumRow } from './ledger-totals.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
+type NewestRow = { lineage: string; tail: string };
 type PartListRow = { table: string; partition: string; parts: string };
 type StoredRow = { table: string; partition: string; source: string; epoch: string; known: number; stored: string };
-type SumRow = { source: string; epoch: string; frame_rows: string; duplicates_absorbed: string };
-type SequenceRow = { source: string; epoch: string; from: string; to: string };
 
 /** What one month of one table holds, by source and epoch, while its list of parts is `parts`. */
 type Counted = { readonly parts: string; readonly stored: readonly (readonly [name: string, rows: number])[] };
 
-/** One source and epoch: what the ledger says up to the watermark, and what the rows said when last counted. */
-type Total = {
-  readonly source: string;
-  readonly epoch: number;
-  frame_rows: number;
-  duplicates_absorbed: number;
-  /** Rows that the ledger added since the rows were counted. */
-  added: number;
-  counted: number;
-  readonly sequences: RangeSet;
+/** One source and epoch when the rows were last counted: what they said, and what the ledger said. */
+type Count = { readonly stored: number; readonly ledger: number };
+
+/** A reading of the ledger: its totals, as of these lineages; `tail` is what may still change below them. */
+type Reading = {
+  readonly totals: LedgerTotals;
+  readonly asOf: readonly bigint[];
+  readonly tail: readonly Stretch[];
+  readonly tail_frames: number;
 };
 
 /** Frames of the ledger read at once: about 0.3 s and 0.2 GB of the engine. */
 const CHUNK_FRAMES = 1_000_000;
+/** Streams read by one statement: 60 characters of its text each. */
+const STREAMS_A_STATEMENT_MAX = 500;
 /** Partitions counted by one statement: each one is a branch of its plan. */
 const PARTITIONS_A_STATEMENT_MAX = 40;
 /** Counting that takes longer than this is not done at every reading … */
@@ -34,27 +45,42 @@ const COUNT_MS_MAX = 150;
 /** … but takes at most a twentieth of the time. */
 const COUNT_SHARE = 20;
 
+/** Readings of one account before one is taken that others wrote into meanwhile. */
+const READINGS_MAX = 5;
+
+export type AccountOptions = {
+  readonly chunk_frames?: number;
+  /**
+   * Several processes write, each stream's frames not quite in order (a batch has one a table): what was written in this
+   * time is read anew each time. Default 0: this process alone writes, and says by `isPast` when it wrote behind.
+   */
+  readonly tail_ms?: number;
+};
+
 /**
- * The account by source and epoch, all of it as of one lineage, however many inserts run meanwhile. The ledger is read
- * from where the last reading ended. Rows are counted from the tables themselves; a month whose parts are the same as
- * last time is not counted again, because parts never change. Where counting is slow (tens of millions of rows a
- * month) frames since the last count enter by the ledger's word until the next one.
+ * The account by source and epoch, all of it as of one lineage a stream, however many inserts run meanwhile. The ledger is
+ * read from where the last reading ended, each stream from its own watermark. Rows are counted from the tables themselves;
+ * a month whose parts are the same as last time is not counted again, because parts never change. Where counting is slow
+ * (tens of millions of rows a month) frames since the last count enter by the ledger's word until the next one.
  */
 export class AccountReader {
   readonly #select: Select;
   readonly #clock: Clock;
   readonly #chunk_frames: number;
-  #totals = new Map<string, Total>();
-  #watermark = 0n;
+  readonly #tail_ms: number;
+  #settled = new LedgerTotals();
+  #watermarks = new Map<number, bigint>();
   #counted = new Map<string, Counted>();
+  #counts = new Map<string, Count>();
   #count_ms = 0;
   #counted_at_ms = -Infinity;
   #reading: Promise<StoredAccount[]> | null = null;
 
-  constructor(select: Select, clock: Clock, chunk_frames = CHUNK_FRAMES) {
+  constructor(select: Select, clock: Clock, { chunk_frames = CHUNK_FRAMES, tail_ms = 0 }: AccountOptions = {}) {
     this.#select = select;
     this.#clock = clock;
     this.#chunk_frames = chunk_frames;
+    this.#tail_ms = tail_ms;
   }
 
   /** Callers that come while a reading runs share its result. */
@@ -67,66 +93,105 @@ export class AccountReader {
 
   /** Whether a frame of this lineage would come behind what was read of the ledger: a replay or a late segment. */
   isPast(lineage: bigint): boolean {
-    return lineage <= this.#watermark;
+    return lineage <= this.#watermark(streamOf(lineage));
   }
 
   /** Reads everything anew the next time: the ledger changed behind what was read. */
   forget(): void {
-    this.#totals = new Map();
-    this.#watermark = 0n;
+    this.#settled = new LedgerTotals();
+    this.#watermarks = new Map();
     this.#counted_at_ms = -Infinity;
   }
 
   async #read(): Promise<StoredAccount[]> {
-    const totals = this.#totals;
-    const [newest] = await this.#select<{ lineage: string }>(LINEAGE_MAX, {});
-    const upto = BigInt(newest?.lineage ?? 0);
-    while (upto > this.#watermark && totals === this.#totals) await this.#readChunk(totals);
-    // a chunk may end above what was the newest a moment ago: everything is as of the watermark
-    const asOf = this.#watermark;
-    const due_ms = this.#counted_at_ms + (this.#count_ms > COUNT_MS_MAX ? COUNT_SHARE * this.#count_ms : 0);
-    if (this.#clock.elapsed_ms() >= due_ms) await this.#count(totals, asOf);
-    // frames behind the watermark were written meanwhile: read again from the start
-    if (totals !== this.#totals) return this.#read();
-    return [...totals.values()].map(accountOf);
+    for (let time = 1; ; time++) {
+      const settled = this.#settled;
+      const reading = await this.#readLedger(settled);
+      const due_ms = this.#counted_at_ms + (this.#count_ms > COUNT_MS_MAX ? COUNT_SHARE * this.#count_ms : 0);
+      if (this.#clock.elapsed_ms() >= due_ms) await this.#count(reading.totals, reading.asOf);
+      // frames behind the watermarks were written meanwhile: read again
+      if (settled !== this.#settled) continue;
+      if (time < READINGS_MAX && !(await this.#isUnchanged(reading))) continue;
+      return Array.from(reading.totals.entries, ([name, total]) => accountOf(total, this.#counts.get(name)));
+    }
+  }
+
+  async #readLedger(settled: LedgerTotals): Promise<Reading> {
+    const rows = await this.#select<NewestRow>(newestLineages(this.#tail_ms), {});
+    const news = rows.map(({ lineage, tail }) => ({ upto: BigInt(lineage), tail: BigInt(tail) }));
+    if (news.some(({ tail }) => tail !== 0n && this.isPast(tail))) {
+      this.forget();
+      return this.#readLedger(this.#settled);
+    }
+    const ends = news.map(({ upto, tail }) => (tail === 0n ? upto : tail - 1n));
+    for (;;) {
+      const unread = this.#unread(ends);
+      if (unread.length === 0 || settled !== this.#settled) break;
+      await this.#readChunk(settled, unread);
+    }
+    const tail = this.#unread(news.map(({ upto }) => upto));
+    // a chunk may end above what was the newest a moment ago
+    const asOf = new Map([...this.#watermarks, ...tail.map(({ upto }) => [streamOf(upto), upto] as const)]);
+    const tail_frames = tail.length === 0 ? 0 : await this.#frames(tail);
+    const totals = tail.length === 0 ? settled : settled.with(...(await this.#rows(tail)));
+    return { totals, asOf: [...asOf.values()], tail, tail_frames };
+  }
+
+  #watermark(stream: number): bigint {
+    return this.#watermarks.get(stream) ?? beforeStream(stream);
+  }
+
+  /** What lies between the watermarks and `ends`, of as many streams as a statement takes. */
+  #unread(ends: readonly bigint[]): Stretch[] {
+    return ends
+      .map((upto) => ({ after: this.#watermark(streamOf(upto)), upto }))
+      .filter(({ after, upto }) => upto > after)
+      .slice(0, STREAMS_A_STATEMENT_MAX);
   }
 
   /** Reads on in the ledger; nothing is taken in until all of the chunk is there. */
-  async #readChunk(totals: Map<string, Total>): Promise<void> {
-    const after = this.#watermark;
-    const frames = this.#chunk_frames;
-    const [chunk] = await this.#select<{ lineage: string }>(LEDGER_CHUNK, { after, frames });
-    const span = { after, upto: BigInt(chunk?.lineage ?? 0) };
-    const sums = await this.#select<SumRow>(LEDGER_SUMS, span);
-    const sequences = await this.#select<SequenceRow>(LEDGER_SEQUENCES, span);
-    if (totals !== this.#totals) return;
-    this.#watermark = span.upto;
-    for (const row of sums) {
-      const total = totalOf(totals, row);
-      const frame_rows = Number(row.frame_rows);
-      const duplicates = Number(row.duplicates_absorbed);
-      total.frame_rows += frame_rows;
-      total.duplicates_absorbed += duplicates;
-      total.added += frame_rows - duplicates;
+  async #readChunk(settled: LedgerTotals, stretches: readonly Stretch[]): Promise<void> {
+    const ends = await this.#select<{ lineage: string }>(ledgerChunk(stretches, this.#chunk_frames), {});
+    const read = this.#unread(ends.map((row) => BigInt(row.lineage)));
+    if (read.length === 0) {
+      // a stretch without frames: the tail began where the stream was read to
+      for (const { upto } of stretches) this.#watermarks.set(streamOf(upto), upto);
+      return;
     }
-    for (const row of sequences) totalOf(totals, row).sequences.add(Number(row.from), Number(row.to));
+    const rows = await this.#rows(read);
+    if (settled !== this.#settled) return;
+    for (const { upto } of read) this.#watermarks.set(streamOf(upto), upto);
+    settled.add(...rows);
   }
 
-  async #count(totals: ReadonlyMap<string, Total>, upto: bigint): Promise<void> {
+  async #rows(stretches: readonly Stretch[]): Promise<[SumRow[], SequenceRow[]]> {
+    const sums = await this.#select<SumRow>(ledgerSums(stretches), {});
+    return [sums, await this.#select<SequenceRow>(ledgerSequences(stretches), {})];
+  }
+
+  async #frames(stretches: readonly Stretch[]): Promise<number> {
+    const [row] = await this.#select<{ frames: string }>(ledgerCount(stretches), {});
+    return Number(row?.frames);
+  }
+
+  async #isUnchanged({ tail, tail_frames }: Reading): Promise<boolean> {
+    return tail.length === 0 || (await this.#frames(tail)) === tail_frames;
+  }
+
+  async #count(totals: LedgerTotals, asOf: readonly bigint[]): Promise<void> {
     const started_ms = this.#clock.elapsed_ms();
-    await this.#recount(upto);
+    await this.#recount(asOf);
     const stored = new Map<string, number>();
     for (const counted of this.#counted.values())
       for (const [name, rows] of counted.stored) stored.set(name, (stored.get(name) ?? 0) + rows);
-    for (const [name, total] of totals) {
-      total.counted = stored.get(name) ?? 0;
-      total.added = 0;
-    }
+    this.#counts = new Map(
+      Array.from(totals.entries, ([name, total]) => [name, { stored: stored.get(name) ?? 0, ledger: ledgerOf(total) }]),
+    );
     this.#counted_at_ms = this.#clock.elapsed_ms();
     this.#count_ms = this.#counted_at_ms - started_ms;
   }
 
-  async #recount(upto: bigint): Promise<void> {
+  async #recount(asOf: readonly bigint[]): Promise<void> {
     const counted = new Map<string, Counted>();
     const stale: { table: TableName; partition: string; parts: string }[] = [];
     for (const { table: name, partition, parts } of await this.#select<PartListRow>(PART_LISTS, {})) {
@@ -138,7 +203,7 @@ export class AccountReader {
     }
     for (let from = 0; from < stale.length; from += PARTITIONS_A_STATEMENT_MAX) {
       const some = stale.slice(from, from + PARTITIONS_A_STATEMENT_MAX);
-      const rows = await this.#select<StoredRow>(storedRows(some), { upto });
+      const rows = await this.#select<StoredRow>(storedRows(some, asOf), {});
       for (const { table, partition, parts } of some) {
         const own = rows.filter((row) => row.table === table && row.partition === partition);
         // rows whose frames are not in the ledger yet will be counted when they are: their parts stay the same
@@ -151,28 +216,18 @@ export class AccountReader {
   }
 }
 
-function nameOf(row: { source: string; epoch: string }): string {
-  return `${row.epoch} ${row.source}`;
+function ledgerOf({ frame_rows, duplicates_absorbed }: LedgerTotal): number {
+  return frame_rows - duplicates_absorbed;
 }
 
-function totalOf(totals: Map<string, Total>, row: { source: string; epoch: string }): Total {
-  const known = totals.get(nameOf(row));
-  if (known !== undefined) return known;
-  const { source } = row;
-  const counts = { frame_rows: 0, duplicates_absorbed: 0, added: 0, counted: 0 };
-  const total = { source, epoch: Number(row.epoch), ...counts, sequences: new RangeSet() };
-  totals.set(nameOf(row), total);
-  return total;
-}
-
-function accountOf(total: Total): StoredAccount {
+function accountOf(total: LedgerTotal, count: Count = { stored: 0, ledger: 0 }): StoredAccount {
   const { source, epoch, frame_rows, duplicates_absorbed, sequences } = total;
   return {
     source,
     epoch,
     frame_rows,
     duplicates_absorbed,
-    stored: total.counted + total.added,
+    stored: count.stored + ledgerOf(total) - count.ledger,
     sequence_min: sequences.min,
     sequence_max: sequences.max,
     sequences: sequences.count,

@@ -46,6 +46,8 @@ export type ClickHouseStoreOptions = {
 const QUERY_MEMORY_BYTES_MAX = 2 * 1_073_741_824;
 /** Requests of all kinds at once: inserts and what the service's loops and routes ask. */
 const CONNECTIONS_MAX = 32;
+/** Frames of one stream reach the ledger within this time of each other, whichever table they are of. */
+const ACCOUNT_TAIL_MS = 60_000;
 /** Below the server's keep_alive_timeout of 10 s (3 s before 23.12), so that no request meets a closing socket. */
 const IDLE_SOCKET_MS = 2_500;
 /** Answers larger than 2^53 as strings, which readers of this code rely on. */
@@ -71,6 +73,7 @@ export async function openClickHouseStore(options: ClickHouseStoreOptions): Prom
   const store = new SqlStore({
     engine,
     clock,
+    account: { tail_ms: ACCOUNT_TAIL_MS },
     insertion: (ledger) => new FrameInsertion({ engine, ledger, concurrency, onSplit }),
   });
   await store.migrate(new AbortController().signal);

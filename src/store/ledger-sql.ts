@@ -1,9 +1,52 @@
 import type { TableName } from '../core/tables.ts';
 import { DATABASE, literal, tableName } from './schema.ts';
 
-/** Frames of the ledger with lineage in (after, upto], by source and epoch. */
-export const LEDGER_SUMS = `SELECT source, epoch, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed
-FROM ${tableName('frames')} FINAL WHERE lineage > {after:UInt64} AND lineage <= {upto:UInt64} GROUP BY source, epoch`;
+/** A stretch of one stream of the ledger: lineages above `after` and up to `upto`. */
+export type Stretch = { readonly after: bigint; readonly upto: bigint };
+
+/** Streams: the upper 12 bits of a lineage. */
+const STREAM_BITS = 52;
+
+/** The stream of a lineage: within it, order is order of acceptance. */
+export function streamOf(lineage: bigint): number {
+  return Number(lineage >> BigInt(STREAM_BITS));
+}
+
+/** What comes before the first lineage of a stream (no frame has lineage 0). */
+export function beforeStream(stream: number): bigint {
+  const first = BigInt(stream) << BigInt(STREAM_BITS);
+  return first === 0n ? 0n : first - 1n;
+}
+
+function within(stretches: readonly Stretch[]): string {
+  return stretches.map(({ after, upto }) => `(lineage > ${after} AND lineage <= ${upto})`).join(' OR ');
+}
+
+/** True for lineages at or below the watermark of their stream, in a form that hundreds of streams fit into. */
+function atMost(watermarks: readonly bigint[]): string {
+  if (watermarks.length === 0) return '0';
+  const streams = watermarks.map(streamOf).join(', ');
+  return `lineage <= transform(bitShiftRight(lineage, ${STREAM_BITS}), [${streams}], [${watermarks.map((mark) => `toUInt64(${mark})`).join(', ')}], toUInt64(0))`;
+}
+
+/** By stream the newest lineage, and the smallest that was stored in the last `tail_ms` (0: none). */
+export function newestLineages(tail_ms: number): string {
+  const recent = `frame.stored_at >= now64(3) - toIntervalMillisecond(${tail_ms})`;
+  const tail = tail_ms === 0 ? 'toUInt64(0)' : `minIf(frame.lineage, ${recent})`;
+  return `SELECT max(frame.lineage) AS lineage, ${tail} AS tail FROM ${tableName('frames')} AS frame
+GROUP BY bitShiftRight(frame.lineage, ${STREAM_BITS})`;
+}
+
+/** How many frames the ledger has in `stretches`. */
+export function ledgerCount(stretches: readonly Stretch[]): string {
+  return `SELECT count() AS frames FROM ${tableName('frames')} FINAL WHERE ${within(stretches)}`;
+}
+
+/** Frames of the ledger in `stretches`, by source and epoch. */
+export function ledgerSums(stretches: readonly Stretch[]): string {
+  return `SELECT source, epoch, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed
+FROM ${tableName('frames')} FINAL WHERE ${within(stretches)} GROUP BY source, epoch`;
+}
 
 /** Active parts by table and month: equal lists of parts hold equal rows. */
 export const PART_LISTS = `SELECT table, partition_id AS partition, arrayStringConcat(arraySort(groupArray(name)), ' ') AS parts
@@ -12,9 +55,12 @@ GROUP BY table, partition_id`;
 
 /**
  * Rows that partitions hold, by source and epoch, counted from the rows; `known` is 0 for rows whose frame the ledger
- * lacks or has above `upto`.
+ * lacks or has above the watermark of its stream.
  */
-export function storedRows(partitions: readonly { table: TableName; partition: string }[]): string {
+export function storedRows(
+  partitions: readonly { table: TableName; partition: string }[],
+  watermarks: readonly bigint[],
+): string {
   const counted = partitions.map(
     ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
   bitNot(precedence) AS lineage, count() AS held
@@ -23,7 +69,7 @@ FROM ${tableName(table)} FINAL WHERE _partition_id = ${literal(partition)} GROUP
   return `SELECT \`table\`, partition, source, epoch, known, sum(held) AS stored FROM (
 ${counted.join('\nUNION ALL\n')}
 ) AS counted ANY LEFT JOIN (SELECT lineage, source, epoch, 1 AS known FROM ${tableName('frames')}
-  WHERE lineage <= {upto:UInt64}) AS frame USING (lineage)
+  WHERE ${atMost(watermarks)}) AS frame USING (lineage)
 GROUP BY \`table\`, partition, source, epoch, known`;
 }
 
@@ -47,13 +93,17 @@ export const COMPLETE_SEQUENCES = islands(`SELECT source, epoch, sequence FROM (
   SELECT source, epoch, sequence, parts, \`table\` FROM ${tableName('frames')} ORDER BY lineage DESC LIMIT ${KNOWN_FRAMES_MAX}
 ) GROUP BY source, epoch, sequence HAVING uniqExact(\`table\`) >= max(parts)`);
 
-/** Batches of which any part has a lineage in (after, upto], as ranges of consecutive sequences. */
-export const LEDGER_SEQUENCES = islands(`SELECT DISTINCT source, epoch, sequence FROM ${tableName('frames')}
-WHERE lineage > {after:UInt64} AND lineage <= {upto:UInt64}`);
+/** Batches of which any part is in `stretches`, as ranges of consecutive sequences. */
+export function ledgerSequences(stretches: readonly Stretch[]): string {
+  return islands(`SELECT DISTINCT source, epoch, sequence FROM ${tableName('frames')} WHERE ${within(stretches)}`);
+}
 
-/** The last lineage of the next `frames` frames after `after`. */
-export const LEDGER_CHUNK = `SELECT max(lineage) AS lineage FROM (
-  SELECT lineage FROM ${tableName('frames')} WHERE lineage > {after:UInt64} ORDER BY lineage LIMIT {frames:UInt64})`;
+/** By stream, the last lineage of the next `frames` frames in `stretches`. */
+export function ledgerChunk(stretches: readonly Stretch[], frames: number): string {
+  return `SELECT max(chunk.lineage) AS lineage FROM (
+  SELECT lineage FROM ${tableName('frames')} WHERE ${within(stretches)} ORDER BY lineage LIMIT ${frames}) AS chunk
+GROUP BY bitShiftRight(chunk.lineage, ${STREAM_BITS})`;
+}
 
 /** The largest lineage of the ledger, 0 when it is empty. */
 export const LINEAGE_MAX = `SELECT max(lineage) AS lineage FROM ${tableName('frames')}`;

@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome } from '../core/outcome.ts';
 import type { Delivery, QueryParameters, Store, StoredAccount } from '../core/ports.ts';
-import { AccountReader } from './account.ts';
+import { type AccountOptions, AccountReader } from './account.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { TIMEOUT_CODES } from './engine-codes.ts';
 import { type Insertion, Ledger } from './insertion.ts';
@@ -13,6 +13,7 @@ export type SqlStoreOptions = {
   readonly engine: Engine;
   readonly clock: Clock;
   readonly insertion: (ledger: Ledger) => Insertion;
+  readonly account?: AccountOptions;
 };
 
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
@@ -23,10 +24,10 @@ export class SqlStore implements Store {
   readonly #account: AccountReader;
   readonly #insertion: Insertion;
 
-  constructor({ engine, clock, insertion }: SqlStoreOptions) {
+  constructor({ engine, clock, insertion, account }: SqlStoreOptions) {
     this.#engine = engine;
     const never = new AbortController().signal; // callers share a reading
-    this.#account = new AccountReader((sql, parameters) => this.#select(sql, parameters, never), clock);
+    this.#account = new AccountReader((sql, parameters) => this.#select(sql, parameters, never), clock, account);
     this.#insertion = insertion(new Ledger(this.#account, clock));
   }
 

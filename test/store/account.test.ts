@@ -130,7 +130,7 @@ test('the ledger read in chunks, or again after any statement failed, gives the 
         return place.store.query(sql, parameters, signal);
       },
       systemClock,
-      frames,
+      { chunk_frames: frames },
     );
     expect(await reader.read()).toMatchObject(expected);
     for (let failing = 1; failing <= statements.length; failing++) {
@@ -141,7 +141,7 @@ test('the ledger read in chunks, or again after any statement failed, gives the 
           return place.store.query(sql, parameters, signal);
         },
         systemClock,
-        frames,
+        { chunk_frames: frames },
       );
       await expect(flaky.read()).rejects.toMatchObject({ code: 'LW-STORE-GONE' });
       expect(await flaky.read()).toMatchObject(expected);
