@@ -9,10 +9,12 @@ import {
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
+import { systemRandom } from '../core/random.ts';
 import type { Rule } from '../incident/rules.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import { type Courier, type Destination, sinkStates } from '../pipeline/deliver.ts';
 import type { ExternalAlerts } from '../pipeline/external-alerts.ts';
+import { OpenIngest } from '../pipeline/open-ingest.ts';
 import { NumberedSender } from '../pipeline/publish.ts';
 import type { Retraining } from '../pipeline/retrain.ts';
 import type { CostBook } from '../read/costs.ts';
@@ -23,6 +25,7 @@ import { jobDetail, JobRows, listJobs, listSteps } from '../read/jobs.ts';
 import { listModels, modelDetail, modelDrift, modelQuality } from '../read/models.ts';
 import { overview } from '../read/overview.ts';
 import { conditions, newestPage, pageOf } from '../read/page.ts';
+import { listExemplars, listHistograms, listSamples, listSeries } from '../read/series.ts';
 import type { SourceRegistry } from '../read/sources.ts';
 import type { Change, Services, SignedBody, StreamEvent } from '../server/services.ts';
 import type { DeliveryItem, SourceItem } from '../server/shapes/telemetry.ts';
@@ -81,6 +84,7 @@ async function check(work: () => Promise<unknown>): Promise<{ ok: boolean; detai
 }
 
 function ingestService({ bus, clock, epoch, sources, alerts }: ServiceParts): Services['ingest'] {
+  const open = new OpenIngest({ bus, clock, random: systemRandom, epoch });
   const senders = new Map<string, NumberedSender>();
   const senderOf = (source: string): NumberedSender => {
     const known = senders.get(source) ?? new NumberedSender({ bus, source, epoch });
@@ -94,10 +98,19 @@ function ingestService({ bus, clock, epoch, sources, alerts }: ServiceParts): Se
       if (Object.keys(rejected).length > 0) sources.rejected(name, 'sender', rejected, now_ms);
       if (records.length === 0) return { repeated: false };
       let repeated = false;
-      if (identity === null) await senderOf(name).send(records, signal);
+      if (identity === null) await senderOf(name).send({ records }, signal);
       else ({ repeated } = await bus.publish({ ...identity, records }, signal));
       if (!repeated) sources.accepted(name, 'sender', records, now_ms);
       return { repeated };
+    },
+    samples: async ({ source, identity, decode }, signal) => {
+      const taken = await open.take({ source, identity }, decode, signal);
+      const now_ms = clock.now_ms();
+      if (!taken.repeated) sources.counted(source, 'sender', taken.samples_count + taken.histograms.length, now_ms);
+      const rejected = Object.fromEntries(taken.rejections.map(({ code, count }) => [code, count]));
+      if (taken.rejections.length > 0) sources.rejected(source, 'sender', rejected, now_ms);
+      sources.warned(source, 'sender', open.overflow(source));
+      return taken;
     },
     alerts: (messages) => alerts.take(messages, clock.now_ms()),
   };
@@ -123,6 +136,10 @@ function readService(parts: ServiceParts): Services['read'] {
       pageOf(sources.items(clock.now_ms()).filter(matching<SourceItem>(filter)), paging, (item) => item.source),
     jobs: (filter, paging) => listJobs({ rows, control }, { filter, paging, now_ms: clock.now_ms() }),
     job: (id) => jobDetail(doors, id, clock.now_ms()),
+    series: (filter, paging) => listSeries(store, filter, paging),
+    samples: (id, filter, paging) => listSamples(store, id, filter, paging),
+    histograms: (id, filter, paging) => listHistograms(store, id, filter, paging),
+    exemplars: (id, filter, paging) => listExemplars(store, id, filter, paging),
     steps: (job, filter, paging) => listSteps(store, job, filter, paging),
     models: (filter, paging) => listModels(control, filter, paging),
     model: (name) => modelDetail(doors, name),

@@ -243,14 +243,19 @@ export type StoredRow = Readonly<Record<string, unknown>>;
 
 /** Rebuilds the record of a row exactly as it was accepted: unknown fields kept, absent fields absent. */
 export function recordOf(type: RecordType, row: StoredRow): LeewayRecord {
-  const record: Record<string, unknown> = { type };
-  for (const field of layoutOf(type).fields) {
+  return { type, ...fieldsOf(type, row) } as LeewayRecord; // parse door of the store: the row was validated before it was written
+}
+
+/** The fields of a row of any typed table, as they were accepted. */
+export function fieldsOf(table: TypedTable, row: StoredRow): Record<string, unknown> {
+  const fields: Record<string, unknown> = {};
+  for (const field of layoutOf(table).fields) {
     const value = row[field.name];
-    if (value !== null && value !== undefined) record[field.name] = valueOf(field.kind, value);
+    if (value !== null && value !== undefined) fields[field.name] = valueOf(field.kind, value);
   }
   const rest = row['rest'];
-  if (typeof rest === 'string' && rest !== '') Object.assign(record, JSON.parse(rest));
-  return record as LeewayRecord; // parse door of the store: the row was validated before it was written
+  if (typeof rest === 'string' && rest !== '') Object.assign(fields, JSON.parse(rest));
+  return fields;
 }
 
 function valueOf(kind: ColumnKind, value: unknown): unknown {

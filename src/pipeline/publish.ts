@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { Bus } from '../core/ports.ts';
+import type { Batch, Bus } from '../core/ports.ts';
 import { parseRecord } from '../core/parse-record.ts';
 import type { LeewayRecord } from '../core/records.ts';
 
@@ -56,12 +56,12 @@ export class NumberedSender {
     this.#options = options;
   }
 
-  /** Resolves when `records` (at least one) are durable; rejects as Bus.publish does. */
-  async send(records: readonly LeewayRecord[], signal: AbortSignal): Promise<void> {
+  /** Resolves when `content` (at least one record or sample) is durable; rejects as Bus.publish does. */
+  async send(content: Pick<Batch, 'records' | 'samples'>, signal: AbortSignal): Promise<void> {
     const { bus, source, epoch } = this.#options;
     const sequence = this.#returned.shift() ?? this.#next++;
     try {
-      await bus.publish({ source, epoch, sequence, records }, signal);
+      await bus.publish({ source, epoch, sequence, ...content }, signal);
     } catch (error) {
       this.#returned.push(sequence);
       throw error;
@@ -152,7 +152,7 @@ export class Publisher {
     const { batch_records_max = 5_000 } = this.#options;
     if (this.#sending.length === 0) this.#sending = this.#buffer.splice(0, batch_records_max);
     try {
-      await this.#sender.send(this.#sending, new AbortController().signal);
+      await this.#sender.send({ records: this.#sending }, new AbortController().signal);
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;
       return this.#refusedFor(error); // nothing was acknowledged

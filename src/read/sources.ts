@@ -19,13 +19,19 @@ export class SourceRegistry {
 
   /** Records of a source that became durable. */
   accepted(source: string, kind: SourceItem['kind'], records: readonly LeewayRecord[], now_ms: number): void {
+    this.counted(source, kind, records.length, now_ms);
     const known = this.#of(source, kind);
-    known.accepted += records.length;
+    for (const record of records)
+      if ('quality' in record && record.quality !== undefined) countQuality(known, record.quality);
+  }
+
+  /** Samples of a source that became durable: rows without a quality of their own. */
+  counted(source: string, kind: SourceItem['kind'], rows: number, now_ms: number): void {
+    const known = this.#of(source, kind);
+    known.accepted += rows;
     known.last_seen_ms = now_ms;
     known.absent = false;
     known.detail = null;
-    for (const record of records)
-      if ('quality' in record && record.quality !== undefined) countQuality(known, record.quality);
   }
 
   /** Lines or records of a source that were refused, by code. */
@@ -39,6 +45,11 @@ export class SourceRegistry {
     known.last_seen_ms = now_ms;
     for (const [code, count] of Object.entries(counts))
       known.rejected[code] = (known.rejected[code] ?? 0) + (count ?? 0);
+  }
+
+  /** What a person should know of a source that goes on all the same; null: nothing. */
+  warned(source: string, kind: SourceItem['kind'], detail: string | null): void {
+    this.#of(source, kind).detail = detail;
   }
 
   /** A collector that cannot read its source on this machine; `detail` says why. */

@@ -23,13 +23,14 @@ const DRAIN_BYTES_MAX = 67_108_864;
 
 /**
  * The bytes of a request's body, unpacked as `content-encoding` says and capped while they arrive: nothing is
- * allocated for what a header or a compressed stream merely promises.
+ * allocated for what a header or a compressed stream merely promises. Encodings of `asItIs` are left to the reader.
  * Throws LW-BODY-SIZE (413: sent, unpacked or ratio), LW-MEDIA-TYPE (415: encoding), LW-BODY (400: damaged).
  */
 export async function* readBody(
   source: Readable,
   headers: { readonly [name: string]: string | string[] | undefined },
   caps: BodyCaps,
+  asItIs: readonly string[] = [],
 ): AsyncGenerator<Buffer> {
   let sent = 0;
   let unpacked = 0;
@@ -43,7 +44,7 @@ export async function* readBody(
   try {
     if (Number(headers['content-length'] ?? 0) > caps.sent_max)
       throw tooLarge(`${String(headers['content-length'])} bytes are announced`, caps.sent_max);
-    for await (const chunk of decoded(source, counted, String(headers['content-encoding'] ?? ''))) {
+    for await (const chunk of decoded(source, counted, encodingOf(headers, asItIs))) {
       unpacked += chunk.length;
       if (unpacked > caps.unpacked_max) throw tooLarge(`it unpacks to ${unpacked} bytes or more`, caps.unpacked_max);
       if (unpacked > RATIO_FROM_BYTES && unpacked > sent * LIMITS.body_ratio_max)
@@ -62,6 +63,14 @@ function tooLarge(what: string, bytes_max: number): LeewayError {
 
 function damaged(cause: unknown): LeewayError {
   return new LeewayError('LW-BODY', 'the body ends early or is not what content-encoding says', { cause });
+}
+
+function encodingOf(
+  headers: { readonly [name: string]: string | string[] | undefined },
+  asItIs: readonly string[],
+): string {
+  const encoding = String(headers['content-encoding'] ?? '');
+  return asItIs.includes(encoding.trim().toLowerCase()) ? 'identity' : encoding;
 }
 
 /** Not a pipeline from the request: its failure would destroy the socket that the answer needs. */

@@ -61,6 +61,8 @@ export type Route = {
   readonly params: TObject | null;
   /** `stream`: bytes for the route itself, up to the ingest caps. A schema: JSON, closed, up to 1 MiB. */
   readonly body: TObject | 'stream' | null;
+  /** Values of `content-encoding` that the route unpacks itself. */
+  readonly unpacks: readonly string[];
   /** Stream bodies that are one JSON document: what it looks like; null = lines of JSON. */
   readonly document: TSchema | null;
   /** A present `webhook-signature` replaces the bearer token, and must then be right. */
@@ -89,6 +91,7 @@ export function defineRoute<
   readonly query?: Query;
   readonly params?: Params;
   readonly body?: Body;
+  readonly unpacks?: readonly string[];
   readonly document?: TSchema;
   readonly signed?: boolean;
   readonly documented?: boolean;
@@ -103,6 +106,7 @@ export function defineRoute<
     query: null,
     params: null,
     body: null,
+    unpacks: [],
     document: null,
     signed: false,
     documented: true,

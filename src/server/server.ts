@@ -19,6 +19,8 @@ import { costRoutes } from './routes/costs.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { deliveryRoutes } from './routes/delivery.ts';
 import { eventRoutes } from './routes/events.ts';
+import { sampleRoutes } from './routes/samples.ts';
+import { seriesRoutes } from './routes/series.ts';
 import { incidentRoutes } from './routes/incidents.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
@@ -119,6 +121,8 @@ function allRoutes(context: RouteContext, files: readonly StaticFile[], version:
   const routes: Route[] = [
     ...eventRoutes(),
     ...alertRoutes(),
+    ...sampleRoutes(),
+    ...seriesRoutes,
     ...jobRoutes,
     ...modelRoutes,
     ...incidentRoutes,
@@ -217,7 +221,8 @@ async function callOf(
   reply.raw.once('close', () => gone.abort(new Error('the client went away')));
   const query = parseQuery(route.query, Object(request.query));
   const params = parseParams(route.params, request.params);
-  const bytes = readBody(request.raw, request.headers, route.body === 'stream' ? INGEST_CAPS : CONTROL_CAPS);
+  const caps = route.body === 'stream' ? INGEST_CAPS : CONTROL_CAPS;
+  const bytes = readBody(request.raw, request.headers, caps, route.unpacks);
   let actor = admission.actor;
   let body: unknown;
   if (route.body !== null && route.body !== 'stream') {

@@ -1,10 +1,13 @@
 import type { ErrorCode } from '../core/errors.ts';
+import type { Outcome } from '../core/outcome.ts';
 import type { LeewayRecord } from '../core/records.ts';
+import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
 import type { AlertMessage } from '../incident/external-message.ts';
 import type { Position } from './cursor.ts';
 import type { DecisionDetail, DecisionItem, RetrainRunItem, RunStatus } from './shapes/decision.ts';
 import type { IncidentDetail, IncidentItem, NotificationItem, SilenceItem, SilenceRequest } from './shapes/incident.ts';
 import type { AuditEntry, Costs, Overview, Readiness, RuleItem, SinkItem, SinkTest } from './shapes/operation.ts';
+import type { ExemplarItem, HistogramItem, SampleItem, SeriesItem } from './shapes/series.ts';
 import type {
   DeliveryItem,
   JobDetail,
@@ -44,9 +47,17 @@ export type IncomingBatch = {
   readonly rejected: Readonly<Partial<Record<ErrorCode, number>>>;
 };
 
+export type IncomingSamples = {
+  readonly identity: BatchIdentity | null;
+  readonly source: string;
+  readonly decode: (target: SampleTarget) => Outcome<DecodedSamples>;
+};
+
 export interface IngestService {
   /** Resolves when the records are durable. Throws LW-SPOOL-FULL (503 + Retry-After) or LW-OVERLOADED (429). */
   events(batch: IncomingBatch, signal: AbortSignal): Promise<{ readonly repeated: boolean }>;
+  /** Resolves when what `decode` takes of a body is durable. Throws as `events`, LW-BODY and LW-BODY-SIZE for the body. */
+  samples(batch: IncomingSamples, signal: AbortSignal): Promise<DecodedSamples>;
   /** Resolves when the alerts are durable; `refused` of them are new while as many are remembered as there may be. */
   alerts(messages: readonly AlertMessage[]): Promise<{ readonly refused: number }>;
 }
@@ -69,6 +80,8 @@ export type StepFilter = {
   readonly ranks: readonly number[];
   readonly attempt?: number;
 };
+export type SeriesFilter = { readonly metric?: string; readonly id?: string };
+export type SampleFilter = Interval;
 export type ModelFilter = { readonly model?: string; readonly status?: string };
 export type ModelWindow = Interval & { readonly version?: string; readonly limit?: number };
 export type IncidentFilter = Interval & {
@@ -108,6 +121,10 @@ export interface ReadService {
   jobs(filter: JobFilter, paging: Paging): Promise<Page<JobItem>>;
   job(id: string): Promise<JobDetail>;
   steps(job: string, filter: StepFilter, paging: Paging): Promise<Page<StepItem>>;
+  series(filter: SeriesFilter, paging: Paging): Promise<Page<SeriesItem>>;
+  samples(series: string, filter: SampleFilter, paging: Paging): Promise<Page<SampleItem>>;
+  histograms(series: string, filter: SampleFilter, paging: Paging): Promise<Page<HistogramItem>>;
+  exemplars(series: string, filter: SampleFilter, paging: Paging): Promise<Page<ExemplarItem>>;
   models(filter: ModelFilter, paging: Paging): Promise<Page<ModelItem>>;
   model(name: string): Promise<ModelDetail>;
   drift(name: string, window: ModelWindow): Promise<ModelDrift>;

@@ -71,6 +71,10 @@ function reading(fleet: Fleet, mode: Mode): Services['read'] {
       return mode === 'empty' ? emptyOverview(fleet) : fleet.overview;
     },
     sources: async (_filter, paging) => page(fleet.sources, paging),
+    series: async (_filter, paging) => page([], paging),
+    samples: async (_id, _filter, paging) => page([], paging),
+    histograms: async (_id, _filter, paging) => page([], paging),
+    exemplars: async (_id, _filter, paging) => page([], paging),
     jobs: async (_filter, paging) => page(fleet.jobs, paging),
     job: async (id) => one(fleet.jobs, (job) => job.job === id),
     steps: async (_job, { from_step = 0, to_step = Infinity, ranks }, paging) => {

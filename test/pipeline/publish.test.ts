@@ -57,12 +57,12 @@ test('rejected lines are listed up to the limit and counted beyond it', () => {
 test('numbers are given out without gaps even when the bus refuses', async () => {
   const bus = new MemoryBus();
   const sender = new NumberedSender({ bus, source: 'api', epoch: 9 });
-  await sender.send(steps(0, 1), signal);
+  await sender.send({ records: steps(0, 1) }, signal);
   bus.full = true;
-  await expect(sender.send(steps(1, 2), signal)).rejects.toMatchObject({ code: 'LW-SPOOL-FULL' });
+  await expect(sender.send({ records: steps(1, 2) }, signal)).rejects.toMatchObject({ code: 'LW-SPOOL-FULL' });
   bus.full = false;
-  await sender.send(steps(2, 3), signal);
-  await sender.send(steps(3, 4), signal);
+  await sender.send({ records: steps(2, 3) }, signal);
+  await sender.send({ records: steps(3, 4) }, signal);
   expect(bus.batches.map(({ source, epoch, sequence }) => [source, epoch, sequence])).toEqual([
     ['api', 9, 1],
     ['api', 9, 2],

@@ -266,7 +266,7 @@ describe('the status of a retraining run', () => {
 describe('paths that do not exist', () => {
   test('are a 404 problem', async () => {
     await using fixture = await createFixture();
-    for (const url of ['/api/v1/nothing', '/nothing', '/api/v1/jobs/', '/v1/metrics', '/api/v1/write']) {
+    for (const url of ['/api/v1/nothing', '/nothing', '/api/v1/jobs/', '/v1/metrics']) {
       const answer = await fixture.app.inject({ url, headers: { accept: 'text/html' } });
       expect([url, answer.statusCode, answer.json().code]).toEqual([url, 404, 'LW-NOT-FOUND']);
     }

@@ -1,8 +1,11 @@
 import { LeewayError } from '../../src/core/errors.ts';
+import { SampleColumns } from '../../src/formats/sample-columns.ts';
+import { SeriesBook } from '../../src/formats/series-book.ts';
 import type { IncomingBatch, Page, Services, SignedBody, StreamEvent } from '../../src/server/services.ts';
 import type { DecisionItem, RetrainRunItem } from '../../src/server/shapes/decision.ts';
 import type { IncidentItem, NotificationItem } from '../../src/server/shapes/incident.ts';
 import type { RuleItem } from '../../src/server/shapes/operation.ts';
+import type { SeriesItem } from '../../src/server/shapes/series.ts';
 import type { JobItem, ModelItem, StepItem } from '../../src/server/shapes/telemetry.ts';
 
 export const NOW_MS = 1_767_225_600_000;
@@ -44,6 +47,15 @@ const JOB: JobItem = {
   usd_lost: '0.0087',
   coverage_ratio: 1,
   incidents_open: 1,
+};
+
+const SERIES: SeriesItem = {
+  id: '17',
+  metric: 'up',
+  labels: { __name__: 'up', job: 'node' },
+  kind: 'gauge',
+  unit: '',
+  help: '',
 };
 
 const MODEL: ModelItem = {
@@ -176,6 +188,11 @@ export function createMemory(): Memory {
           if (!repeated) memory.batches.push(batch);
           return { repeated };
         },
+        samples: async (batch) => {
+          const outcome = batch.decode({ book: new SeriesBook(), columns: new SampleColumns() });
+          if (outcome.kind !== 'ok') throw new LeewayError('LW-BODY', outcome.reason);
+          return note('samples', { source: batch.source }, outcome.value);
+        },
         alerts: async (messages) => note('alerts', messages, { refused: 0 }),
       },
       read: readers(memory, note),
@@ -209,6 +226,10 @@ function readers(memory: Memory, note: Note): Services['read'] {
       cost_series: [{ at_ms: NOW_MS, nano_usd: '1250000000' }],
     }),
     sources: async (filter, paging) => note('sources', { filter, paging }, { items: [], next: null }),
+    series: async (filter, paging) => note('series', { filter, paging }, one(SERIES)),
+    samples: async (id, filter, paging) => note('samples', { id, filter, paging }, one({ at_ms: NOW_MS, value: 1.5 })),
+    histograms: async (id, filter, paging) => note('histograms', { id, filter, paging }, { items: [], next: null }),
+    exemplars: async (id, filter, paging) => note('exemplars', { id, filter, paging }, { items: [], next: null }),
     jobs: async (filter, paging) => note('jobs', { filter, paging }, one(JOB)),
     job: async (id) =>
       known(id, 'digits', {

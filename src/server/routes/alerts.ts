@@ -2,6 +2,7 @@ import Type from 'typebox';
 import { LeewayError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { ExternalAlertSchema, parseAlerts } from '../../incident/external-message.ts';
+import { BodyRoom } from '../body-room.ts';
 import { parseJsonBody } from '../request.ts';
 import { defineRoute, type Route } from '../route.ts';
 
@@ -15,7 +16,7 @@ const ERRORS_MAX = 100;
  * alerts of the request are wrong (400) or more than can be remembered (429).
  */
 export function alertRoutes(): readonly Route[] {
-  const held = { bytes: 0 };
+  const room = new BodyRoom(HELD_BYTES_MAX);
   return [
     defineRoute({
       method: 'POST',
@@ -27,7 +28,7 @@ export function alertRoutes(): readonly Route[] {
       document: Type.Array(ExternalAlertSchema, { maxItems: LIMITS.external_alerts_request_max }),
       answer: Type.Object({}),
       run: async (call, { services }) => {
-        const bytes = await readWithin(held, call.bytes);
+        const bytes = await room.hold(call.bytes, collect);
         const type = call.headers['content-type'];
         const { messages, errors } = parseAlerts(parseJsonBody(bytes, type === undefined ? undefined : String(type)));
         const { refused } = await services.ingest.alerts(messages);
@@ -53,22 +54,15 @@ function tooMany(refused: number): LeewayError {
   );
 }
 
-async function readWithin(held: { bytes: number }, chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   const own: Buffer[] = [];
   let bytes = 0;
-  try {
-    for await (const chunk of chunks) {
-      bytes += chunk.length;
-      held.bytes += chunk.length;
-      own.push(chunk);
-      if (bytes > LIMITS.external_alerts_body_bytes_max) throw tooLarge();
-      if (held.bytes > HELD_BYTES_MAX)
-        throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send these alerts again');
-    }
-    return Buffer.concat(own);
-  } finally {
-    held.bytes -= bytes;
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    own.push(chunk);
+    if (bytes > LIMITS.external_alerts_body_bytes_max) throw tooLarge();
   }
+  return Buffer.concat(own);
 }
 
 function tooLarge(): LeewayError {

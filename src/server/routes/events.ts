@@ -5,7 +5,9 @@ import { parseRecord } from '../../core/parse-record.ts';
 import type { LeewayRecord } from '../../core/records.ts';
 import { type BodyLine, splitLines } from '../lines.ts';
 import { defineRoute, type Route, type RouteContext } from '../route.ts';
-import type { BatchIdentity, IncomingBatch } from '../services.ts';
+import { batchName } from '../batch-name.ts';
+import { BodyRoom } from '../body-room.ts';
+import type { IncomingBatch } from '../services.ts';
 
 const REJECTION = Type.Object({ line: Type.Integer(), code: Type.String(), reason: Type.String() });
 type Rejection = { line: number; code: string; reason: string };
@@ -23,7 +25,7 @@ type Reading = {
 
 /** `POST /v1/events`: NDJSON, line by line; a wrong line costs only itself, a batch is durable before its answer. */
 export function eventRoutes(): readonly Route[] {
-  const held = { bytes: 0 };
+  const room = new BodyRoom(HELD_BYTES_MAX);
   return [
     defineRoute({
       method: 'POST',
@@ -39,7 +41,7 @@ export function eventRoutes(): readonly Route[] {
       }),
       run: async (call, context) => {
         const name = batchName(call.headers);
-        const reading = await readWithin(held, call.bytes);
+        const reading = await room.hold(call.bytes, readLines);
         count(reading, context);
         refuseUnreadable(reading);
         const batch: IncomingBatch = { ...name, records: reading.records, rejected: reading.counts };
@@ -51,24 +53,6 @@ export function eventRoutes(): readonly Route[] {
       },
     }),
   ];
-}
-
-async function readWithin(held: { bytes: number }, bytes: AsyncIterable<Buffer>): Promise<Reading> {
-  const own = { bytes: 0 };
-  async function* counted(): AsyncGenerator<Buffer> {
-    for await (const chunk of bytes) {
-      own.bytes += chunk.length;
-      held.bytes += chunk.length;
-      if (held.bytes > HELD_BYTES_MAX)
-        throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send this batch again');
-      yield chunk;
-    }
-  }
-  try {
-    return await readLines(counted());
-  } finally {
-    held.bytes -= own.bytes;
-  }
 }
 
 async function readLines(bytes: AsyncIterable<Buffer>): Promise<Reading> {
@@ -115,45 +99,4 @@ function refuseUnreadable(reading: Reading): void {
   }));
   const what = reading.rejected_count === 0 ? 'the body holds no record' : 'no line of the body is a JSON object';
   throw new LeewayError('LW-BODY', `${what}; send NDJSON, one record a line`, { errors });
-}
-
-type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
-/** The batch's name in its headers: all three, the source alone, or none. Throws LW-BODY for anything else. */
-function batchName(headers: Headers): { identity: BatchIdentity | null; source: string | null } {
-  const source = text(headers['x-leeway-source']);
-  const epoch = text(headers['x-leeway-epoch']);
-  const sequence = text(headers['x-leeway-sequence']);
-  if (source === null && epoch === null && sequence === null) return { identity: null, source: null };
-  const errors = [];
-  if (source === null || !isName(source))
-    errors.push({
-      path: 'X-Leeway-Source',
-      got: source === null ? 'nothing' : 'a wrong name',
-      expected: `1 to ${LIMITS.source_name_max} printable characters`,
-    });
-  const alone = epoch === null && sequence === null;
-  if (alone && errors.length === 0) return { identity: null, source };
-  const numbers = { epoch: integer(epoch, 0), sequence: integer(sequence, 1) };
-  if (!alone && numbers.epoch === null)
-    errors.push({ path: 'X-Leeway-Epoch', got: epoch ?? 'nothing', expected: 'an integer 0 to 2^53-1' });
-  if (!alone && numbers.sequence === null)
-    errors.push({ path: 'X-Leeway-Sequence', got: sequence ?? 'nothing', expected: 'an integer 1 to 2^53-1' });
-  if (errors.length > 0 || source === null || numbers.epoch === null || numbers.sequence === null)
-    throw new LeewayError('LW-BODY', 'a batch is named by source, epoch and sequence together', { errors });
-  return { identity: { source, epoch: numbers.epoch, sequence: numbers.sequence }, source };
-}
-
-function isName(source: string): boolean {
-  return source.length <= LIMITS.source_name_max && /^[\x21-\x7E]([\x20-\x7E]*[\x21-\x7E])?$/.test(source);
-}
-
-function text(value: string | string[] | undefined): string | null {
-  return value === undefined ? null : String(value);
-}
-
-function integer(value: string | null, least: number): number | null {
-  if (value === null || !/^[0-9]{1,16}$/.test(value)) return null;
-  const number = Number(value);
-  return Number.isSafeInteger(number) && number >= least ? number : null;
 }

@@ -1,0 +1,120 @@
+import type { Clock } from '../core/clock.ts';
+import { LeewayError } from '../core/errors.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { Bus } from '../core/ports.ts';
+import { integerBelow, type Random } from '../core/random.ts';
+import type { SeriesRow } from '../core/samples.ts';
+import type { StoredRecord } from '../core/tables.ts';
+import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
+import { SampleColumns } from '../formats/sample-columns.ts';
+import { SeriesBook } from '../formats/series-book.ts';
+import { NumberedSender } from './publish.ts';
+
+/** The batch's name where the sender gave one: a repeat of it stores nothing new. */
+export type SampleSource = {
+  readonly source: string;
+  readonly identity: { readonly epoch: number; readonly sequence: number } | null;
+};
+
+/** What was taken of one body, durable now; `repeated`: it was already. */
+export type TakenSamples = DecodedSamples & { readonly repeated: boolean };
+
+export type OpenIngestOptions = {
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly epoch: number;
+};
+
+/** Series books at once: each has its own cap of series. Further sources share the book of `other`. */
+const BOOKS_MAX = 64;
+const SHARED = 'other';
+/** Series that stay away this long are forgotten and announced again when they return. */
+const IDLE_MS = 3_600_000;
+/** Metrics named in the report of what overflowed. */
+const OFFENDERS = 5;
+
+type Tenant = { readonly book: SeriesBook; readonly sender: NumberedSender; swept_ms: number };
+
+/**
+ * Samples of other people's tools: a body is decoded into columns, with the series that came for the first time beside
+ * them, and is one batch of its source. Nothing is acknowledged before it is durable; series of a refused batch are
+ * announced again. Throws what the decoder rejects with (LW-BODY, LW-BODY-SIZE, LW-OVERLOADED) and as Bus.publish does.
+ */
+export class OpenIngest {
+  readonly #options: OpenIngestOptions;
+  readonly #tenants = new Map<string, Tenant>();
+  readonly #columns = new SampleColumns(); // a body is decoded and copied out in one go: one set of columns does
+
+  constructor(options: OpenIngestOptions) {
+    this.#options = options;
+  }
+
+  async take(
+    { source, identity }: SampleSource,
+    decode: (target: SampleTarget) => Outcome<DecodedSamples>,
+    signal: AbortSignal,
+  ): Promise<TakenSamples> {
+    const { bus } = this.#options;
+    const tenant = this.#tenant(source);
+    const { book, sender } = tenant;
+    const outcome = decode({ book, columns: this.#columns });
+    if (outcome.kind !== 'ok') throw new LeewayError(codeOf(outcome.code), outcome.reason);
+    const decoded = outcome.value;
+    const samples = this.#columns.take();
+    const fresh = book.drainNew();
+    const records = recordsOf(decoded, fresh);
+    if (samples.rows + records.length === 0) return { ...decoded, repeated: false };
+    try {
+      if (identity === null) await sender.send({ records, samples }, signal);
+      const repeated =
+        identity !== null && (await bus.publish({ ...identity, source, records, samples }, signal)).repeated;
+      return { ...decoded, repeated };
+    } catch (error) {
+      book.returnNew(fresh);
+      throw error;
+    }
+  }
+
+  /** What of a source's series went to `__overflow__`, worst metric first; null while it is within its cap. */
+  overflow(source: string): string | null {
+    const book = this.#tenants.get(source)?.book ?? this.#tenants.get(SHARED)?.book;
+    if (book === undefined || book.overflow_count === 0) return null;
+    const worst = book.offenders(OFFENDERS).map(({ metric, refused_count, labels }) => {
+      const widest = labels.toSorted((one, other) => other.values_count - one.values_count)[0];
+      return `${metric} ${refused_count} times${widest === undefined ? '' : ` (label ${widest.name}: about ${widest.values_count} values)`}`;
+    });
+    return `more series than the cap; the excess is kept as __overflow__: ${worst.join(', ')}`;
+  }
+
+  #tenant(source: string): Tenant {
+    const { bus, epoch, clock, random } = this.#options;
+    const now_ms = clock.elapsed_ms();
+    const name = this.#tenants.has(source) || this.#tenants.size < BOOKS_MAX ? source : SHARED;
+    const known = this.#tenants.get(name) ?? {
+      book: new SeriesBook({ seed: integerBelow(random, 2 ** 32) }),
+      sender: new NumberedSender({ bus, source: name, epoch }),
+      swept_ms: now_ms,
+    };
+    this.#tenants.set(name, known);
+    if (now_ms - known.swept_ms > IDLE_MS) {
+      known.book.evictIdle();
+      known.swept_ms = now_ms;
+    }
+    return known;
+  }
+}
+
+function recordsOf(decoded: DecodedSamples, fresh: readonly SeriesRow[]): StoredRecord[] {
+  return [
+    ...fresh.map((row): StoredRecord => ({ type: 'series', ...row })),
+    ...decoded.histograms.map((row): StoredRecord => ({ type: 'histogram', ...row })),
+    ...decoded.exemplars.map((row): StoredRecord => ({ type: 'exemplar', ...row })),
+    ...decoded.metadata.map((row): StoredRecord => ({ type: 'metadata', ...row })),
+  ];
+}
+
+/** Codes of the decoders are those of bodies. */
+function codeOf(code: string): 'LW-BODY' | 'LW-BODY-SIZE' | 'LW-OVERLOADED' {
+  return code === 'LW-BODY-SIZE' || code === 'LW-OVERLOADED' ? code : 'LW-BODY';
+}

@@ -1,0 +1,119 @@
+import { LeewayError } from '../core/errors.ts';
+import type { QueryParameters, Store } from '../core/ports.ts';
+import { exactBits } from '../formats/exact-number.ts';
+import { fieldsOf } from '../formats/record-rows.ts';
+import { bitsOfScaled } from '../formats/scaled-value.ts';
+import type { Page, Paging, SampleFilter, SeriesFilter } from '../server/services.ts';
+import type { ExemplarItem, HistogramItem, SampleItem, SeriesItem } from '../server/shapes/series.ts';
+
+const never = new AbortController().signal;
+
+type Row = Readonly<Record<string, unknown>>;
+
+/** Series of open ingest by metric and id; the newest description of each counts. */
+export async function listSeries(store: Store, filter: SeriesFilter, paging: Paging): Promise<Page<SeriesItem>> {
+  const [metric = '', id = '0'] = paging.after === null ? [] : [String(paging.after.value), paging.after.id];
+  const rows = await store.query<Row>(
+    `SELECT * FROM leeway.series FINAL WHERE ({any:UInt8} OR metric = {metric:String})
+AND ({whole:UInt8} OR id = {id:UInt64}) AND (metric, id) > ({after_metric:String}, {after_id:UInt64})
+ORDER BY metric, id, precedence LIMIT 1 BY metric, id LIMIT {limit:UInt32}`,
+    {
+      any: filter.metric === undefined ? 1 : 0,
+      metric: filter.metric ?? '',
+      whole: filter.id === undefined ? 1 : 0,
+      id: seriesNumber(filter.id ?? '0'),
+      after_metric: metric,
+      after_id: BigInt(id),
+      limit: paging.limit + 1,
+    },
+    never,
+  );
+  const items = rows.map((row) => fieldsOf('series', row) as SeriesItem); // the store's parse door: it holds such rows only
+  return pageFrom(items, paging, ({ metric: value, id: own }) => ({ value, id: own }));
+}
+
+/** Samples of one series by time, exactly as they were sent; of two at one time the first that came. */
+export async function listSamples(
+  store: Store,
+  id: string,
+  filter: SampleFilter,
+  paging: Paging,
+): Promise<Page<SampleItem>> {
+  const rows = await store.query<{ at_ms: string; mant: string; exp: number }>(
+    `SELECT toUnixTimestamp64Milli(at) AS at_ms, mant, exp FROM leeway.samples FINAL
+WHERE id = {id:UInt64} AND at >= fromUnixTimestamp64Milli({from:Int64}) AND at < fromUnixTimestamp64Milli({to:Int64})
+ORDER BY at LIMIT {limit:UInt32}`,
+    spanOf(id, filter, paging),
+    never,
+  );
+  const items = rows.map(({ at_ms, mant, exp }): SampleItem => {
+    const bits = bitsOfScaled(BigInt(mant), exp);
+    return { at_ms: Number(at_ms), value: exactBits(Number(bits & 0xffff_ffffn), Number(bits >> 32n)) };
+  });
+  return pageFrom(items, paging, ({ at_ms }) => ({ value: at_ms, id: String(at_ms) }));
+}
+
+/** Native histograms of one series by time. */
+export async function listHistograms(
+  store: Store,
+  id: string,
+  filter: SampleFilter,
+  paging: Paging,
+): Promise<Page<HistogramItem>> {
+  return (await rowsOf(store, 'histogram', { id, filter, paging })) as unknown as Page<HistogramItem>; // as above
+}
+
+/** Exemplars of one series by time. */
+export async function listExemplars(
+  store: Store,
+  id: string,
+  filter: SampleFilter,
+  paging: Paging,
+): Promise<Page<ExemplarItem>> {
+  return (await rowsOf(store, 'exemplar', { id, filter, paging })) as unknown as Page<ExemplarItem>; // as above
+}
+
+async function rowsOf(
+  store: Store,
+  table: 'histogram' | 'exemplar',
+  { id, filter, paging }: { readonly id: string; readonly filter: SampleFilter; readonly paging: Paging },
+): Promise<Page<Row & { readonly at_ms: number }>> {
+  const rows = await store.query<Row>(
+    `SELECT * FROM leeway.${table} FINAL WHERE series = {id:UInt64}
+AND at >= fromUnixTimestamp64Milli({from:Int64}) AND at < fromUnixTimestamp64Milli({to:Int64})
+ORDER BY at, record_hash LIMIT {limit:UInt32}`,
+    spanOf(id, filter, paging),
+    never,
+  );
+  const items = rows.map((row) => fieldsOf(table, row) as Row & { readonly at_ms: number }); // as above
+  return pageFrom(items, paging, ({ at_ms }) => ({ value: at_ms, id: String(at_ms) }));
+}
+
+/** The engine's times end in 2299. */
+const TO_MS_MAX = 10_413_791_999_999;
+
+function spanOf(id: string, filter: SampleFilter, paging: Paging): QueryParameters {
+  const after_ms = paging.after === null ? null : Number(paging.after.value) + 1;
+  return {
+    id: seriesNumber(id),
+    from: Math.max(filter.from ?? 0, after_ms ?? 0),
+    to: Math.min(filter.to ?? TO_MS_MAX, TO_MS_MAX),
+    limit: paging.limit + 1,
+  };
+}
+
+function seriesNumber(id: string): bigint {
+  if (!/^[0-9]{1,20}$/.test(id) || BigInt(id) >= 2n ** 64n)
+    throw new LeewayError('LW-NOT-FOUND', `no series ${id.slice(0, 40)}: an id is a 64-bit integer in decimal`);
+  return BigInt(id);
+}
+
+function pageFrom<Item>(
+  items: readonly Item[],
+  { limit }: Paging,
+  placeOf: (item: Item) => { value: string | number; id: string },
+): Page<Item> {
+  const shown = items.slice(0, limit);
+  const last = items.length > limit ? shown.at(-1) : undefined;
+  return { items: shown, next: last === undefined ? null : placeOf(last) };
+}

@@ -1,0 +1,121 @@
+import { expect, test } from 'vitest';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { request2, type TestSeries, writeRequest } from '../formats/remote-write-messages.ts';
+import { compressSnappy } from '../formats/snappy-writer.ts';
+import { eventually, get, type Service, startService } from './running-service.ts';
+
+const V1 = 'application/x-protobuf';
+const V2 = 'application/x-protobuf;proto=io.prometheus.write.v2.Request';
+
+type List<Item> = { readonly items: readonly Item[] };
+type Series = { readonly id: string; readonly metric: string; readonly labels: Record<string, string> };
+type Sample = { readonly at_ms: number; readonly value: number | string };
+type Account = Record<'source' | 'emitted' | 'stored' | 'in_flight' | 'duplicates_absorbed', unknown>;
+
+async function write(service: Service, type: string, body: Uint8Array, headers: Record<string, string> = {}) {
+  const answer = await fetch(`${service.url}/api/v1/write`, {
+    method: 'POST',
+    headers: { 'content-type': type, 'content-encoding': 'snappy', ...headers },
+    body: compressSnappy(body),
+  });
+  return { status: answer.status, headers: answer.headers, text: await answer.text() };
+}
+
+const quiet = { server: { port: 0 }, collectors: { host: { enabled: false } } };
+const start_ms = Math.floor(Date.now() / 1_000) * 1_000 - 60_000;
+/** Values that a lossy store would change: as bits where a NaN's payload matters. */
+const VALUES: readonly (readonly [number | bigint, number | string])[] = [
+  [1, 1],
+  [0.1, 0.1],
+  [-0, '-0'],
+  [2 ** 53 + 2, 2 ** 53 + 2],
+  [1e300, 1e300],
+  [5e-324, 5e-324],
+  [Number.POSITIVE_INFINITY, 'Infinity'],
+  [Number.NEGATIVE_INFINITY, '-Infinity'],
+  [Number.NaN, 'NaN'],
+  [0x7ff0000000000002n, 'nan:7ff0000000000002'],
+];
+
+function cpu(instance: string): TestSeries {
+  return {
+    labels: [
+      ['__name__', 'cpu_seconds'],
+      ['instance', instance],
+      ['mode', 'ü "quoted" \\ \n'],
+    ],
+    samples: VALUES.map(([value], index) => [start_ms + index * 1_000, value]),
+  };
+}
+
+async function readBack(service: Service, series: TestSeries): Promise<readonly Sample[]> {
+  const labels = Object.fromEntries(series.labels);
+  const { items } = await get<List<Series>>(service, `/api/v1/series?metric=${labels['__name__']}`);
+  const found = items.find((item) => JSON.stringify(item.labels) === JSON.stringify(labels));
+  if (found === undefined) return [];
+  return (await get<List<Sample>>(service, `/api/v1/series/${found.id}/samples`)).items;
+}
+
+const expected = VALUES.map(([, value], index) => ({ at_ms: start_ms + index * 1_000, value }));
+
+test('remote write 1.0 and 2.0 read back bit for bit, repeats and a restart change nothing, the account adds up', async () => {
+  await using directory = await scratchDirectory();
+  const [one, two] = [cpu('a:9100'), cpu('b:9100')];
+  {
+    await using service = await startService(directory.path, quiet);
+    expect(await write(service, V1, writeRequest(one))).toMatchObject({ status: 204, text: '' });
+    const answer = await write(service, V2, request2(two));
+    expect([answer.status, answer.headers.get('x-prometheus-remote-write-samples-written')]).toEqual([204, '10']);
+    await eventually('both series', async () => (await readBack(service, two)).length === 10);
+    expect(await readBack(service, one)).toEqual(expected);
+    expect(await readBack(service, two)).toEqual(expected);
+    // the sender repeats what it was not told about, and adds one sample
+    const more: TestSeries = { ...one, samples: [...(one.samples ?? []), [start_ms + 30_000, 7]] };
+    expect(await write(service, V1, writeRequest(more))).toMatchObject({ status: 204 });
+    await eventually('the added sample', async () => (await readBack(service, one)).length === 11);
+    service.kill('SIGKILL');
+  }
+  await using service = await startService(directory.path, quiet);
+  expect(await write(service, V1, writeRequest(one))).toMatchObject({ status: 204 });
+  const [account] = await eventually('an empty spool', async () => {
+    const { items } = await get<List<Account>>(service, '/api/v1/delivery');
+    const own = items.filter(({ source }) => source === 'remote-write');
+    return own.length === 2 && own.every(({ in_flight }) => in_flight === 0) && own;
+  });
+  expect(await readBack(service, one)).toEqual([...expected, { at_ms: start_ms + 30_000, value: 7 }]);
+  // first life: 20 samples and 2 series, then 10 repeated and 1 new
+  expect(account).toMatchObject({ emitted: 23, stored: 23, duplicates_absorbed: 10 });
+});
+
+test('a part that breaks the rules is refused with its reason, the rest is taken', async () => {
+  await using directory = await scratchDirectory();
+  await using service = await startService(directory.path, quiet);
+  const unnamed: TestSeries = { labels: [['job', 'x']], samples: [[start_ms, 1]] };
+  const answer = await write(service, V2, request2(unnamed, cpu('a:9100')));
+  expect(answer.status).toBe(400);
+  expect(answer.headers.get('x-prometheus-remote-write-samples-written')).toBe('10');
+  expect(answer.text).toMatch(/1 refused/);
+  await eventually('the good part', async () => (await readBack(service, cpu('a:9100'))).length === 10);
+});
+
+test('headers are judged before the body, bodies before memory is taken for them', async () => {
+  await using directory = await scratchDirectory();
+  await using service = await startService(directory.path, quiet);
+  const body = writeRequest(cpu('a:9100'));
+  expect(await write(service, 'application/json', body)).toMatchObject({ status: 415 });
+  expect(await write(service, `${V1};proto=some.Other`, body)).toMatchObject({ status: 415 });
+  expect(await write(service, V1, body, { 'content-encoding': 'gzip' })).toMatchObject({ status: 415 });
+  const bomb = await fetch(`${service.url}/api/v1/write`, {
+    method: 'POST',
+    headers: { 'content-type': V1, 'content-encoding': 'snappy' },
+    body: Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0]), // says it unpacks to 4 GiB
+  });
+  expect(bomb.status).toBe(413);
+  const torn = compressSnappy(body).subarray(0, 40);
+  const answer = await fetch(`${service.url}/api/v1/write`, {
+    method: 'POST',
+    headers: { 'content-type': V1, 'content-encoding': 'snappy' },
+    body: torn,
+  });
+  expect(answer.status).toBe(400);
+});
