@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -250,6 +251,31 @@ describe.skipIf(POSTGRES_MISSING !== null)(`PostgreSQL fails under the control s
     await server.sql(`CREATE DATABASE bytes TEMPLATE template0 ENCODING SQL_ASCII LOCALE_PROVIDER libc LOCALE 'C'`);
     const bytes = await refusal(server.url.replace('/postgres?', '/bytes?'));
     expect([bytes.code, bytes.message]).toEqual(['LW-CONFIG', expect.stringContaining('SQL_ASCII')]);
+  });
+
+  test('TLS is what the URL asks for: a certificate that is not trusted, or of another host, is not talked to', async () => {
+    const free = createServer().listen(0, '127.0.0.1');
+    await once(free, 'listening');
+    const address = free.address();
+    const tls_port = typeof address === 'object' && address !== null ? address.port : 0;
+    free.close();
+    await using own = await PostgresServer.start({ tls_port });
+    const url = (host: string, more: string) => `postgres://leeway@${host}:${tls_port}/postgres?${more}`;
+    const trusted = `sslmode=verify-full&sslrootcert=${own.certificate}`;
+    {
+      await using control = await open('secure', { url: url('localhost', trusted) });
+      await control.transaction(async (tx) => {
+        await tx.insert(NOTES, 'a', note('x'));
+        const mine = `SELECT ssl FROM pg_stat_ssl NATURAL JOIN pg_stat_activity WHERE application_name = 'leeway'`;
+        expect(await own.sql(mine)).toEqual(['t']);
+      });
+    }
+    const untrusted = open('secure', { url: url('localhost', 'sslmode=verify-full') });
+    await expect(untrusted).rejects.toThrow(/DEPTH_ZERO_SELF_SIGNED_CERT/);
+    const stranger = open('secure', { url: url('127.0.0.1', trusted) });
+    await expect(stranger).rejects.toThrow(/ERR_TLS_CERT_ALTNAME_INVALID/);
+    await using plain = await open('secure', { url: url('localhost', 'sslmode=disable') });
+    expect(await ids(plain)).toEqual(['a']);
   });
 
   test('a closed store refuses; closing waits for what runs', async () => {
