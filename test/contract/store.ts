@@ -5,6 +5,7 @@ import type { LeewayError } from '../../src/core/errors.ts';
 import type { Bus, Delivery, Store } from '../../src/core/ports.ts';
 import type { LeewayRecord } from '../../src/core/records.ts';
 import { recordOf } from '../../src/formats/record-rows.ts';
+import { deliveryOf, lineage } from './frames.ts';
 import { heartbeat, stepRecord, steps } from './records.ts';
 
 /** A store under test, shared by the tests of one file: every test uses its own source, job and times. */
@@ -172,5 +173,30 @@ export function storeContract(driver: string, subject: () => StoreSubject): void
     );
     expect(row).toBeDefined();
     expect(recordOf('step', row ?? {})).toEqual(record);
+  });
+
+  test(`${driver}: what comes through two streams is stored once, whichever of their lineages is the smaller`, async () => {
+    const { store, directory } = subject();
+    const records = own('two-streams', steps(0, 4));
+    const samples = [0, 1, 2].map((second) => ({ id: 77n, at_ms: 1_767_225_600_000 + second * 1_000, value: second }));
+    const insert = async (stream: number, source: string, sequence: number): Promise<void> => {
+      const frame = { lineage: lineage(stream, 1_000 + sequence), source, sequence };
+      for (const delivery of [
+        await deliveryOf(directory, 'step', [{ ...frame, records }]),
+        await deliveryOf(directory, 'samples', [{ ...frame, lineage: frame.lineage + 500n, samples }]),
+      ])
+        for (const _ of [1, 2]) expect(await store.insert(delivery, signal)).toMatchObject({ kind: 'ok' });
+    };
+    await insert(7, 'stream-7', 1);
+    expect(await accountOf(store, 'stream-7')).toMatchObject({ frame_rows: 7, duplicates_absorbed: 0, stored: 7 });
+    await insert(3, 'stream-3', 1);
+    await insert(9, 'stream-9', 1);
+    await insert(7, 'stream-7', 2);
+    // the first that came keeps its rows, also against the smaller lineage of stream 3
+    expect(await accountOf(store, 'stream-7')).toMatchObject({ frame_rows: 14, duplicates_absorbed: 7, stored: 7 });
+    for (const source of ['stream-3', 'stream-9'])
+      expect(await accountOf(store, source)).toMatchObject({ frame_rows: 7, duplicates_absorbed: 7, stored: 0 });
+    const held = await store.query('SELECT count() AS n FROM leeway.samples FINAL WHERE id = 77', {}, signal);
+    expect(held).toEqual([{ n: '3' }]);
   });
 }
