@@ -33,7 +33,8 @@ export function sampleRoutes(): readonly Route[] {
       status: 204,
       answer: 'text/plain',
       run: async (call, context) => {
-        const decoder = decoderOf(call.headers);
+        const message = messageOf(call.headers);
+        const decoder = MESSAGES[message];
         return room.hold(call.bytes, async (chunks) => {
           const packed = await collectBody(chunks);
           const decode = (target: SampleTarget): Outcome<DecodedSamples> => {
@@ -45,26 +46,31 @@ export function sampleRoutes(): readonly Route[] {
           const batch = { identity, source: source ?? UNNAMED, decode };
           const decoded = await context.services.ingest.samples(batch, call.signal);
           count(decoded, context);
-          return written(decoded);
+          return written(decoded, message);
         });
       },
     }),
   ];
 }
 
-const MESSAGES: Readonly<Record<string, Decoder>> = {
+const MESSAGES = {
   'prometheus.WriteRequest': decodeRemoteWrite,
   'io.prometheus.write.v2.Request': decodeRemoteWrite2,
-};
+} as const satisfies Readonly<Record<string, Decoder>>;
+type Message = keyof typeof MESSAGES;
+
+function isMessage(name: string): name is Message {
+  return Object.hasOwn(MESSAGES, name);
+}
 
 /** Judges the headers before the body is touched. Throws LW-MEDIA-TYPE (415). */
-function decoderOf(headers: Call<unknown, unknown, unknown>['headers']): Decoder {
+function messageOf(headers: Call<unknown, unknown, unknown>['headers']): Message {
   const given = String(headers['content-type'] ?? '');
   const [type = '', ...parameters] = given.split(';').map((part) => part.trim());
   const proto = parameters.find((parameter) => /^proto=/i.test(parameter))?.slice('proto='.length);
-  const decoder = MESSAGES[proto ?? 'prometheus.WriteRequest'];
+  const message = proto ?? 'prometheus.WriteRequest';
   const errors = [];
-  if (type.toLowerCase() !== 'application/x-protobuf' || decoder === undefined)
+  if (type.toLowerCase() !== 'application/x-protobuf' || !isMessage(message))
     errors.push({
       path: 'content-type',
       got: given === '' ? 'nothing' : given.slice(0, 200),
@@ -77,9 +83,9 @@ function decoderOf(headers: Call<unknown, unknown, unknown>['headers']): Decoder
       got: encoding === '' ? 'nothing' : encoding.slice(0, 100),
       expected: 'snappy',
     });
-  if (errors.length > 0 || decoder === undefined)
+  if (errors.length > 0 || !isMessage(message))
     throw new LeewayError('LW-MEDIA-TYPE', 'this is not remote write as 1.0 or 2.0 define it', { errors });
-  return decoder;
+  return message;
 }
 
 function count({ samples_count, histograms, rejections }: DecodedSamples, { metrics }: RouteContext): void {
@@ -88,13 +94,16 @@ function count({ samples_count, histograms, rejections }: DecodedSamples, { metr
   if (refused > 0) metrics.recordsRejected({ code: 'LW-SAMPLE' }, refused);
 }
 
-/** 204, or 400 where a part was refused; the counts of what was taken stand beside either (2.0 demands them). */
-function written({ samples_count, histograms, exemplars, rejections }: DecodedSamples): Answer {
-  const counts = {
-    'x-prometheus-remote-write-samples-written': String(samples_count),
-    'x-prometheus-remote-write-histograms-written': String(histograms.length),
-    'x-prometheus-remote-write-exemplars-written': String(exemplars.length),
-  };
+/** 204, or 400 where a part was refused; 2.0 demands the counts of what was taken beside either. */
+function written({ samples_count, histograms, exemplars, rejections }: DecodedSamples, message: Message): Answer {
+  const counts: Record<string, string> =
+    message === 'prometheus.WriteRequest'
+      ? {}
+      : {
+          'x-prometheus-remote-write-samples-written': String(samples_count),
+          'x-prometheus-remote-write-histograms-written': String(histograms.length),
+          'x-prometheus-remote-write-exemplars-written': String(exemplars.length),
+        };
   if (rejections.length === 0) return new Answer(204, counts, null);
   const reasons = rejections.map(sentence).join('\n');
   return new Answer(400, { ...counts, 'content-type': 'text/plain; charset=utf-8' }, `${reasons}\n`);
