@@ -17,14 +17,15 @@ export type PostgresControlOptions = {
   /**
    * `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/path/ca.pem`, what `control.url_file`
    * holds; a socket: `postgres://user@/database?host=/run/postgresql`. sslmode `disable` (default), `verify-full`,
-   * `no-verify`; `require` checks the certificate too.
+   * `no-verify`; `require` checks the certificate too. The server itself or a pooler that keeps sessions apart: settings
+   * are made once a session.
    */
   readonly url: string;
   /** Schema of all tables. Default `leeway`. */
   readonly schema?: string;
   /** Transactions at once. Default 8: ten processes of Leeway stay below the server's own default of 100 connections. */
   readonly connections_max?: number;
-  /** Waits between attempts. */
+  /** Waits between attempts; real time, also in tests. */
   readonly clock: Clock;
   readonly random: Random;
   /**

@@ -201,6 +201,16 @@ export function controlContract(open: (clock: ManualClock) => Promise<Control>):
     expect(taken.sort()).toEqual(ids.sort());
   });
 
+  test('reads and writes of one transaction may be asked for at once', async () => {
+    await using control = await open(new ManualClock());
+    const ids = ['a', 'b', 'c', 'd'];
+    const read = await control.transaction(async (tx) => {
+      await Promise.all(ids.map((id, size) => tx.insert(THINGS, id, thing(id, size))));
+      return Promise.all(ids.map((id) => tx.get(THINGS, id)));
+    });
+    expect(read.map((document) => document?.body.size)).toEqual([0, 1, 2, 3]);
+  });
+
   test('work that catches a conflict goes on in the same transaction', async () => {
     await using control = await open(new ManualClock());
     await control.transaction((tx) => tx.insert(THINGS, 'a', thing('first', 1)));

@@ -30,6 +30,7 @@ class Wire implements AsyncDisposable {
   readonly #behind = new Set<Socket>();
   readonly #stale = new WeakSet<Socket>();
   #fault: Exclude<Fault, 'stale'> | null = null;
+  #watch: (bytes: Buffer) => void = () => undefined;
 
   private constructor(folder: string, behind: string) {
     this.#folder = folder;
@@ -52,6 +53,16 @@ class Wire implements AsyncDisposable {
     else for (const near of this.#open) this.#stale.add(near);
   }
 
+  /** Resolves when `text` has gone to the server `times` more. */
+  async seen(text: string, times: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      let left = times;
+      this.#watch = (bytes) => {
+        if (bytes.includes(text) && --left === 0) resolve();
+      };
+    });
+  }
+
   /** No new connections, as when the server is down. */
   shut(): void {
     this.#server.close();
@@ -61,6 +72,7 @@ class Wire implements AsyncDisposable {
     this.#open.add(near);
     this.#behind.add(far);
     near.on('data', (bytes) => {
+      this.#watch(bytes);
       if (this.#stale.has(near)) return void near.destroy();
       const fault = this.#fault;
       if (fault === null || !bytes.includes(fault.text)) return void far.write(bytes);
@@ -137,6 +149,31 @@ describe.skipIf(POSTGRES_MISSING !== null)(`PostgreSQL fails under the control s
         expect(await ids(control)).toEqual(['a']);
       },
     );
+
+    test('while the process that has it lives on, nothing is decided', async () => {
+      await using wire = await Wire.before(server);
+      await using control = await open(fresh(), { url: wire.url });
+      const order: string[] = [];
+      let process_id = 0;
+      const lost = control
+        .transaction(async (tx) => {
+          await tx.insert(NOTES, 'a', note('x'));
+          const inside = `SELECT pid FROM pg_stat_activity WHERE application_name = 'leeway' AND state LIKE 'idle in tr%'`;
+          process_id = Number((await server.sql(inside))[0]);
+          process.kill(process_id, 'SIGSTOP');
+          wire.next({ text: 'COMMIT', what: 'lose answer' });
+        })
+        .then(
+          () => order.push('resolved'),
+          (error: unknown) => order.push(error instanceof LeewayError ? error.code : String(error)),
+        );
+      await Promise.race([wire.seen('pg_terminate_backend', 3), lost]);
+      order.push('it goes on');
+      process.kill(process_id, 'SIGCONT');
+      await lost;
+      expect(order).toEqual(['it goes on', 'LW-CONTROL-GONE']);
+      expect(await ids(control)).toEqual([]);
+    });
 
     test('and no server comes back for 30 s: LW-CONTROL-DOUBT tells the caller to read first', async () => {
       const schema = fresh();
