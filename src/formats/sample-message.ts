@@ -1,7 +1,7 @@
 import { isPlausibleTime, type SampleTarget } from './decoded-samples.ts';
+import { isNotFinite } from './double-words.ts';
 import type { ProtobufReader } from './protobuf-reader.ts';
 
-const NAN_HIGH = 0x7ff00000;
 const DOUBLE_VALUE = 9;
 const TIMESTAMP = 16;
 
@@ -32,8 +32,7 @@ export function readSample(reader: ProtobufReader, end: number, target: SampleTa
   }
   reader.within(end);
   if (!isPlausibleTime(time_low, time_high)) return false;
-  if ((value_high & NAN_HIGH) === NAN_HIGH)
-    target.columns.putBits(target.book, series, value_low, value_high, time_low, time_high);
+  if (isNotFinite(value_high)) target.columns.putBits(target.book, series, value_low, value_high, time_low, time_high);
   else target.columns.put(target.book, series, value, time_low, time_high);
   return true;
 }

@@ -5,6 +5,7 @@ import { ByteTable } from './byte-table.ts';
 import {
   canonicalBytes,
   idText,
+  type LabelFault,
   type LabelPair,
   labelRecord,
   NAME_LABEL,
@@ -28,6 +29,13 @@ export type SeriesDescription = { readonly kind: SeriesKind; readonly unit: stri
 
 export const UNDESCRIBED: SeriesDescription = { kind: 'unknown', unit: '', help: '' };
 
+/** What all series of an OTLP resource, scope or metric share; a fault refuses every one of them. */
+export type SeriesContext = {
+  readonly labels: readonly LabelPair[];
+  readonly description: SeriesDescription;
+  readonly fault: LabelFault | null;
+};
+
 /** A tenant's caps; `seed` is the process's own random number, against senders who choose colliding labels. */
 export type SeriesBookOptions = { readonly series_max?: number; readonly new_max?: number; readonly seed?: number };
 
@@ -41,6 +49,8 @@ export class SeriesBook {
   readonly keys: ByteTable;
   readonly symbols: ByteTable;
   readonly contexts: ByteTable;
+  /** What each entry of `contexts` stands for. */
+  context_data: SeriesContext[] = [];
   /** Series of each key. */
   key_series = new Int32Array(FIRST_SERIES);
   /** Keys that came last: where the next prediction starts. */
@@ -169,6 +179,7 @@ export class SeriesBook {
     this.keys.clear();
     this.symbols.clear();
     this.contexts.clear();
+    this.context_data = [];
     this.last_key = this.last_symbol = this.last_context = 0;
   }
 

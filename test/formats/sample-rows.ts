@@ -70,3 +70,7 @@ export function taken(outcome: Outcome<DecodedSamples>): DecodedSamples {
   if (outcome.kind !== 'ok') throw new Error(`${outcome.kind}: ${outcome.code} ${outcome.reason}`);
   return outcome.value;
 }
+
+export function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}

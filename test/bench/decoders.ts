@@ -1,0 +1,124 @@
+// Nanoseconds a sample of the open-ingest decoders, warm, on bodies like a GPU fleet's: 125 nodes × 8 ranks × 20 metrics.
+// Run: node test/bench/decoders.ts [rounds]
+import type { Outcome } from '../../src/core/outcome.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { integerBelow, seededRandom } from '../../src/core/random.ts';
+import { LIMITS } from '../../src/core/limits.ts';
+import type { DecodedSamples, SampleTarget } from '../../src/formats/decoded-samples.ts';
+import { decodeOtlpMetrics } from '../../src/formats/otlp-metrics.ts';
+import { decodeRemoteWrite } from '../../src/formats/remote-write.ts';
+import { decodeRemoteWrite2 } from '../../src/formats/remote-write-2.ts';
+import { SnappyBlock } from '../../src/formats/snappy-block.ts';
+import { numberPoint, otlpRequest } from '../formats/otlp-messages.ts';
+import { request2, type TestSeries, writeRequest } from '../formats/remote-write-messages.ts';
+import { freshTarget } from '../formats/sample-rows.ts';
+import { compressSnappy } from '../formats/snappy-writer.ts';
+
+const ROUNDS = Number(process.argv[2] ?? 15);
+const NODES = 125;
+const RANKS = 8;
+const METRICS = 20;
+const PER_BODY = 800;
+const AT = 1_763_596_800_000;
+const random = seededRandom(7);
+
+/** The series of the fleet, one sample each at tick `tick`, in bodies of 800. */
+function bodiesOf(tick: number): TestSeries[][] {
+  const series: TestSeries[] = [];
+  for (let node = 0; node < NODES; node++)
+    for (let rank = 0; rank < RANKS; rank++)
+      for (let metric = 0; metric < METRICS; metric++)
+        series.push({
+          labels: [
+            ['__name__', `hw_gpu_metric_${metric}`],
+            ['cluster', 'training-eu-1'],
+            ['gpu', String(rank)],
+            ['instance', `node-${node}.cluster.local:9400`],
+            ['job', 'dcgm-exporter'],
+            ['rank', String(node * RANKS + rank)],
+          ],
+          samples: [[AT + tick * 1_000, valueOf(metric)]],
+        });
+  return Array.from({ length: Math.ceil(series.length / PER_BODY) }, (_, body) =>
+    series.slice(body * PER_BODY, (body + 1) * PER_BODY),
+  );
+}
+
+/** A third integers, a third with one to three decimals, a third without a short decimal. */
+function valueOf(metric: number): number {
+  if (metric % 3 === 0) return integerBelow(random, 100_000);
+  return metric % 3 === 1 ? integerBelow(random, 900_000) / 1_000 : random.next() * 10;
+}
+
+/** The same as OTLP: a resource a node, a metric with a data point a rank. */
+function otlpOf(body: readonly TestSeries[]): Uint8Array {
+  const nodes = Map.groupBy(body, ({ labels }) => labels[3]?.[1] ?? '');
+  return otlpRequest(
+    [...nodes].map(([instance, series]) => ({
+      resource: { 'service.name': 'dcgm-exporter', 'service.instance.id': instance, cluster: 'training-eu-1' },
+      metrics: [...Map.groupBy(series, ({ labels }) => labels[0]?.[1] ?? '')].map(([name, points]) => ({
+        name,
+        gauge: points.map(({ labels, samples }) =>
+          numberPoint({
+            attributes: { gpu: labels[2]?.[1] ?? '', rank: labels[5]?.[1] ?? '' },
+            at_ms: samples?.[0]?.[0] ?? 0,
+            value: Number(samples?.[0]?.[1] ?? 0),
+          }),
+        ),
+      })),
+    })),
+  );
+}
+
+type Case = { readonly name: string; readonly bodies: readonly Uint8Array[]; readonly decode: Decode };
+type Decode = (body: Uint8Array, target: SampleTarget) => Outcome<DecodedSamples>;
+
+function measure({ name, bodies, decode }: Case, unpack: SnappyBlock | null): void {
+  const target = freshTarget();
+  for (let round = 0; round < ROUNDS; round++) {
+    let unpack_ms = 0;
+    let decode_ms = 0;
+    let take_ms = 0;
+    let rows = 0;
+    for (const body of bodies) {
+      const begin = systemClock.elapsed_ms();
+      const unpacked = unpack === null ? null : unpack.decompress(body);
+      const bytes = unpacked === null ? body : unpacked.kind === 'ok' ? unpacked.value : new Uint8Array(0);
+      const middle = systemClock.elapsed_ms();
+      const outcome = decode(bytes, target);
+      const end = systemClock.elapsed_ms();
+      if (outcome.kind !== 'ok') throw new Error(outcome.reason);
+      rows += outcome.value.samples_count;
+      unpack_ms += middle - begin;
+      decode_ms += end - middle;
+      target.columns.take();
+      take_ms += systemClock.elapsed_ms() - end;
+    }
+    target.book.drainNew();
+    const per = (ms: number): string => ((ms * 1e6) / rows).toFixed(0).padStart(4);
+    process.stdout.write(
+      `${name.padEnd(16)} round ${round} ${rows} samples: unpack ${per(unpack_ms)}, decode ${per(decode_ms)}, take ${per(take_ms)} ns a sample\n`,
+    );
+  }
+}
+
+const TICKS = 10;
+const ticks = Array.from({ length: TICKS }, (_, tick) => bodiesOf(tick)).flat();
+const snappy = new SnappyBlock(LIMITS.body_bytes_max);
+measure(
+  {
+    name: 'remote write 1.0',
+    bodies: ticks.map((one) => compressSnappy(writeRequest(...one))),
+    decode: decodeRemoteWrite,
+  },
+  snappy,
+);
+measure(
+  {
+    name: 'remote write 2.0',
+    bodies: ticks.map((one) => compressSnappy(request2(...one))),
+    decode: decodeRemoteWrite2,
+  },
+  snappy,
+);
+measure({ name: 'OTLP', bodies: ticks.map(otlpOf), decode: decodeOtlpMetrics }, null);
