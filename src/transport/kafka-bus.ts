@@ -41,7 +41,7 @@ export type KafkaBusOptions = {
   /** Default 10 s: the time that a dead worker's partitions wait for another one. */
   readonly session_timeout_ms?: number;
   readonly heartbeat_ms?: number;
-  /** Lag without progress for this long replaces the consumer. Default 30 s. */
+  /** Lag without progress for this long replaces the consumer; at least two sessions, which a join may have to wait for. Default 30 s. */
   readonly stall_ms?: number;
   /**
    * Stream of partition 0 in lineages. A topic that was deleted and created again numbers its messages anew: raise this by
@@ -99,7 +99,8 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
     assert(count + settings.stream_first <= STREAMS_MAX, `lineages have room for ${STREAMS_MAX} partitions`);
     const scratch_dir = await scratchDirectory(options.scratch_dir);
     const onEvent = options.onEvent ?? (() => undefined);
-    const { clock, in_flight_bytes_max, publish_timeout_ms, buffer_bytes_max, stall_ms, stream_first } = settings;
+    const { clock, in_flight_bytes_max, publish_timeout_ms, buffer_bytes_max, stream_first } = settings;
+    const stall_ms = Math.max(settings.stall_ms, 2 * session_timeout_ms);
     const producer = new FrameProducer({
       driver,
       topic: frames,
@@ -174,12 +175,19 @@ async function createdTopics(
   topics: readonly string[],
   clock: Clock,
 ): Promise<ReadonlyMap<string, number>> {
+  let cause: unknown;
   for (let attempt = 0; attempt < CREATED_ATTEMPTS_MAX; attempt++) {
-    const found = await driver.partitions(topics);
-    if (topics.every((topic) => (found.get(topic) ?? 0) > 0)) return found;
+    try {
+      const found = await driver.partitions(topics);
+      if (topics.every((topic) => (found.get(topic) ?? 0) > 0)) return found;
+    } catch (error) {
+      if (!(error instanceof LeewayError)) throw error;
+      cause = error;
+    }
     await clock.sleep(CREATED_WAIT_MS, new AbortController().signal);
   }
-  throw new LeewayError('LW-KAFKA-TOPIC', `Kafka was told to create ${topics.join(' and ')} and does not list them`);
+  const reason = `Kafka was told to create ${topics.join(' and ')} and does not list them`;
+  throw new LeewayError('LW-KAFKA-TOPIC', reason, { cause });
 }
 
 async function scratchDirectory(parent: string): Promise<string> {

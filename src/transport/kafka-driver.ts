@@ -103,7 +103,8 @@ export const CLIENT = {
   fetch_wait_ms: 250,
   fetch_bytes_max: 10 * 1_048_576,
   fetch_partition_bytes_max: 2 * 1_048_576,
-  metadata_age_ms: 30_000,
+  /** A dead leader is forgotten by then at the latest. */
+  metadata_age_ms: 5_000,
   /** A call that has not ended by then never will: all attempts of both clients take less. */
   call_ms_max: 60_000,
 } as const;
@@ -119,6 +120,22 @@ export async function answered<Result>(work: Promise<Result>, what: string): Pro
   } finally {
     limit.removeEventListener('abort', onLimit);
   }
+}
+
+/**
+ * Throws LW-UNREACHABLE unless every partition written to is among those that the brokers acknowledged. kafkajs 2.2.4 can
+ * resolve without: after a leader died its second attempt skips brokers that answered the first one, and with them the
+ * partitions that they lead now (src/producer/sendMessages.js, brokersWithoutResponse).
+ */
+export function assertAcknowledged(
+  topic: string,
+  messages: readonly KafkaOut[],
+  acknowledged: ReadonlySet<number | undefined>,
+): void {
+  const missing = messages.find((message) => !acknowledged.has(message.partition));
+  if (missing === undefined) return;
+  const reason = `no broker acknowledged partition ${missing.partition}`;
+  throw new LeewayError('LW-UNREACHABLE', `a write to ${topic} failed: ${reason}`);
 }
 
 const REFUSED = new Set([

@@ -184,6 +184,7 @@ export class GroupMember {
       consumer = await driver.consume(topic, group, handlers);
       this.#consumer = consumer;
       this.#fail = resolve;
+      this.#progress++;
       this.#commit_failures = 0;
       if (this.#isPaused) consumer.pause();
       return await ended;
@@ -207,6 +208,7 @@ export class GroupMember {
 
   #assigned(partitions: readonly number[], fail: (error: LeewayError) => void): void {
     this.#joins++;
+    this.#progress++;
     const ours = new Set(partitions);
     for (const partition of this.#seats.keys()) if (!ours.has(partition)) this.#seats.delete(partition);
     const fresh = new Map<number, Seat>();

@@ -13,6 +13,7 @@ import kafkajs, {
 import { LeewayError } from '../core/errors.ts';
 import {
   answered,
+  assertAcknowledged,
   CLIENT,
   type ConsumerHandlers,
   type KafkaConnection,
@@ -106,7 +107,7 @@ class KafkajsDriver implements KafkaDriver {
   async createTopics(topics: readonly TopicSpec[]): Promise<void> {
     await this.#asAdmin('the creation of topics', (admin) =>
       admin.createTopics({
-        waitForLeaders: true,
+        waitForLeaders: false, // asks a broker that may not know the topic yet; the bus waits itself
         topics: topics.map(({ topic, partitions, replication, message_bytes_max }) => ({
           topic,
           numPartitions: partitions,
@@ -127,7 +128,8 @@ class KafkajsDriver implements KafkaDriver {
         compression: CompressionTypes.ZSTD,
         messages: messages.map((message) => ({ ...message, headers: { ...message.headers } })),
       });
-      await answered(sent, `a write to ${topic}`);
+      const answers = await answered(sent, `a write to ${topic}`);
+      assertAcknowledged(topic, messages, new Set(answers.map((answer) => answer.partition)));
     } catch (error) {
       this.#dropProducer(); // a new one asks the first brokers again, whatever this one believed
       throw failure(error, `a write to ${topic}`);
@@ -222,6 +224,7 @@ class KafkajsDriver implements KafkaDriver {
       allowAutoTopicCreation: false,
       metadataMaxAge: CLIENT.metadata_age_ms,
       createPartitioner: Partitioners.DefaultPartitioner,
+      retry: { retries: 0 }, // see assertAcknowledged: only a whole call is repeated, by the bus
     });
     await producer.connect();
     return producer;

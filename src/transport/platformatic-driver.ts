@@ -12,6 +12,7 @@ import {
 import { LeewayError } from '../core/errors.ts';
 import {
   answered,
+  assertAcknowledged,
   CLIENT,
   type ConsumerHandlers,
   type KafkaConnection,
@@ -132,7 +133,8 @@ class PlatformaticDriver implements KafkaDriver {
           headers: new Map(Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)])),
         })),
       });
-      await answered(sent, what);
+      const { offsets = [] } = await answered(sent, what);
+      assertAcknowledged(topic, messages, new Set(offsets.map((offset) => offset.partition)));
     } catch (error) {
       // its retries never leave a dead leader: a new one asks the first brokers again
       if (this.#producer === producer) this.#producer = null;

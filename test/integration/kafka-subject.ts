@@ -84,6 +84,16 @@ export function consuming(
   return { deliveries, frames, end };
 }
 
+/** Sequences of each source in the order in which they were first delivered. */
+export function sequencesBySource(frames: readonly FrameHeader[]): Map<string, number[]> {
+  const seen = new Map<string, Set<number>>();
+  for (const { source, sequence } of frames) {
+    const known = seen.get(source) ?? new Set();
+    seen.set(source, known.add(sequence));
+  }
+  return new Map([...seen].map(([source, sequences]) => [source, [...sequences]]));
+}
+
 /** The first `count` messages of a topic, read by a group of its own. */
 export async function readTopic(brokers: readonly string[], topic: string, count: number): Promise<KafkaIn[]> {
   const driver = kafkajsDriver({ brokers, tls: false, sasl: null, session_timeout_ms: 6_000, heartbeat_ms: 300 });
