@@ -47,6 +47,10 @@ const MIGRATION_TIMEOUT_MS = 600_000;
 /** Attempts side by side with others; then the transaction asks for the store to itself, where nobody is in its way. */
 const SHARED_ATTEMPTS = 4;
 const ATTEMPTS_MAX = 8;
+/** How long all others may be kept waiting for one that wants to be alone. */
+const ALONE_WAIT_MS = 1_000;
+/** SQLSTATE after lock_timeout. */
+const LOCK_NOT_AVAILABLE = '55P03';
 /** Waits double from 2 ms with full jitter: a transaction takes 1 to 10 ms. */
 const WAIT_BASE_MS = 2;
 /** Writing transactions between two looks for old rows of `commits`: some 100 KB of them. */
@@ -54,14 +58,15 @@ const FORGET_EVERY = 1_000;
 
 /**
  * Opens the control store in PostgreSQL 14 or newer: a table a collection, a document a row as JSON text exactly as
- * written, indexed fields as generated columns beside it. Makes or migrates its tables. Throws LW-CONTROL-GONE when no server
- * answers, LW-CONFIG when it refuses us or is of no use.
+ * written, indexed fields as generated columns beside it. Makes or migrates its tables. Throws LW-CONTROL-GONE when no
+ * server answers, LW-CONFIG when it refuses us or is of no use.
  *
  * Transactions run side by side at SERIALIZABLE. The loser of a conflict is repeated, `work` included, up to 8 times;
- * from the fifth on it holds the store alone, so that a long one cannot lose for ever to many short ones. A lost
- * connection rolls back what was not committed: LW-CONTROL-GONE. When it is lost during COMMIT, the driver finds out
- * whether it was committed and resolves or rejects accordingly; only when no server answers for 30 s the caller gets
- * LW-CONTROL-DOUBT and must read before it repeats anything that is not guarded by a revision or an id of its own.
+ * from the fifth on it holds the store alone where it gets it within a second, so that a long one cannot lose for ever
+ * to many short ones. A lost connection rolls back what was not committed: LW-CONTROL-GONE. When it is lost during
+ * COMMIT, the driver finds out whether it was committed and resolves or rejects accordingly; only when no server
+ * answers for 30 s the caller gets LW-CONTROL-DOUBT and must read before it repeats anything that is not guarded by a
+ * revision or an id of its own.
  *
  * Measured with PostgreSQL 15.18 and its client on the same 2 cores, fsync on, documents of 0.3 KB, in transactions a
  * second, one caller | eight (in brackets the sqlite driver): insert 1,850 | 5,100 (4,700); read 3,300 | 11,000 (87,000);
@@ -132,7 +137,7 @@ class PostgresControl implements Control {
   async #repeated<Result>(work: (tx: ControlTransaction) => Promise<Result>): Promise<Result> {
     const { clock, random, onEvent } = this.#options;
     for (let attempt = 1; ; attempt++) {
-      const tried = await this.#attempt(work, attempt > SHARED_ATTEMPTS ? 'EXCLUSIVE' : 'ROW SHARE');
+      const tried = await this.#attempt(work, attempt > SHARED_ATTEMPTS);
       if (tried.kind === 'done') return tried.result;
       if (attempt === ATTEMPTS_MAX) throw tried.failure;
       onEvent({ kind: 'control_transaction_repeated', reason: tried.failure.message });
@@ -140,10 +145,8 @@ class PostgresControl implements Control {
     }
   }
 
-  async #attempt<Result>(work: (tx: ControlTransaction) => Promise<Result>, mode: string): Promise<Attempt<Result>> {
-    // the lock comes before the first snapshot (LOCK TABLE takes none), so that who has waited for it sees all before it
-    const begin = `BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE ${this.#schema.sql}.gate IN ${mode} MODE`;
-    const connection = await this.#pool.begin((fresh) => fresh.query(begin));
+  async #attempt<Result>(work: (tx: ControlTransaction) => Promise<Result>, alone: boolean): Promise<Attempt<Result>> {
+    const connection = await this.#begin(alone);
     const tx = new PostgresTransaction(connection, this.#schema);
     let result: Result;
     try {
@@ -159,6 +162,25 @@ class PostgresControl implements Control {
     await abandon(this.#pool, connection);
     if (failure.kind === 'again') return { kind: 'again', failure };
     throw failure;
+  }
+
+  /**
+   * Opens a transaction beside others, or alone. The lock comes before the first snapshot (LOCK TABLE takes none), so
+   * that who has waited for it sees all before it. While one waits to be alone the others queue behind it: not for long.
+   */
+  async #begin(alone: boolean): Promise<Connection> {
+    const begin = 'BEGIN ISOLATION LEVEL SERIALIZABLE';
+    const gate = `${this.#schema.sql}.gate`;
+    if (alone) {
+      const exclusive = `${begin}; SET LOCAL lock_timeout = ${ALONE_WAIT_MS};
+        LOCK TABLE ${gate} IN EXCLUSIVE MODE; SET LOCAL lock_timeout = ${STATEMENT_TIMEOUT_MS}`;
+      try {
+        return await this.#pool.begin((fresh) => fresh.query(exclusive));
+      } catch (error) {
+        if (!(error instanceof PostgresFailure) || error.code !== LOCK_NOT_AVAILABLE) throw error;
+      } // a long one is inside: go on beside it
+    }
+    return this.#pool.begin((fresh) => fresh.query(`${begin}; LOCK TABLE ${gate} IN ROW SHARE MODE`));
   }
 
   /** Commits; null when that is certain, the failure when nothing was written. Throws LW-CONTROL-DOUBT. */

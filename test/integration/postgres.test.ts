@@ -5,7 +5,7 @@ import { collection, OUTBOX, type OutboxRow } from '../../src/control/collection
 import { openPostgresControl, type PostgresControlOptions } from '../../src/control/postgres.ts';
 import { openSqliteControl } from '../../src/control/sqlite.ts';
 import { ManualClock, systemClock } from '../../src/core/clock.ts';
-import type { Control, Selection } from '../../src/core/ports.ts';
+import type { Control, ControlTransaction, Selection } from '../../src/core/ports.ts';
 import { integerBelow, type Random, seededRandom, systemRandom } from '../../src/core/random.ts';
 import { claimNext } from '../../src/pipeline/outbox-lease.ts';
 import { controlContract } from '../contract/control.ts';
@@ -75,6 +75,33 @@ describe.skipIf(POSTGRES_MISSING !== null)(`the control store in PostgreSQL ${PO
     await late;
     expect(attempts).toBe(5);
     expect((await control.transaction((tx) => tx.get(COUNTERS, 'sum')))?.body.count).toBe(6);
+  });
+
+  test('one that wants to be alone does not wait for a long one, nor keep others waiting, beyond a second', async () => {
+    const schema = fresh();
+    await using control = await open(schema);
+    await using rival = await open(schema);
+    await control.transaction((tx) => tx.insert(COUNTERS, 'sum', { name: 'sum', count: 0 }));
+    const [inside, end] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const long = rival.transaction(async (tx) => {
+      await tx.get(COUNTERS, 'other');
+      inside.resolve();
+      await end.promise;
+    });
+    await inside.promise;
+    let attempts = 0;
+    const started_ms = performance.now();
+    await control.transaction(async (tx) => {
+      const stored = await tx.get(COUNTERS, 'sum');
+      const add = (of: ControlTransaction) =>
+        of.update(COUNTERS, 'sum', stored?.revision ?? 0, { name: 'sum', count: 1 });
+      if (++attempts < 5) await rival.transaction(add);
+      await add(tx);
+    });
+    expect(attempts).toBe(5);
+    expect(performance.now() - started_ms).toBeLessThan(5_000); // one second at the gate, the rest is this machine's load
+    end.resolve();
+    await long;
   });
 
   test('two workers add to one counter two hundred times and lose nothing', async () => {
