@@ -19,13 +19,15 @@ import { costRoutes } from './routes/costs.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { deliveryRoutes } from './routes/delivery.ts';
 import { eventRoutes } from './routes/events.ts';
-import { sampleRoutes } from './routes/samples.ts';
-import { seriesRoutes } from './routes/series.ts';
 import { incidentRoutes } from './routes/incidents.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
+import { otlpRoutes } from './routes/otlp.ts';
+import { remoteWriteRoutes } from './routes/remote-write.ts';
+import { seriesRoutes } from './routes/series.ts';
 import { streamRoutes, systemRoutes } from './routes/system.ts';
 import type { Services } from './services.ts';
+import { SampleIntake } from './sample-intake.ts';
 import { contentSecurityPolicy, fileAnswer, loadStatic, type StaticFile, staticRoutes } from './static.ts';
 import type { TokenBook } from './tokens.ts';
 
@@ -118,10 +120,12 @@ function cutOff(server: FastifyInstance['server'], clock: Clock): void {
 }
 
 function allRoutes(context: RouteContext, files: readonly StaticFile[], version: string): readonly Route[] {
+  const intake = new SampleIntake();
   const routes: Route[] = [
     ...eventRoutes(),
     ...alertRoutes(),
-    ...sampleRoutes(),
+    ...remoteWriteRoutes(intake),
+    ...otlpRoutes(intake),
     ...seriesRoutes,
     ...jobRoutes,
     ...modelRoutes,

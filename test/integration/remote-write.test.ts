@@ -77,14 +77,19 @@ test('remote write 1.0 and 2.0 read back bit for bit, repeats and a restart chan
   }
   await using service = await startService(directory.path, quiet);
   expect(await write(service, V1, writeRequest(one))).toMatchObject({ status: 204 });
-  const [account] = await eventually('an empty spool', async () => {
+  const accounts = await eventually('an empty spool', async () => {
     const { items } = await get<List<Account>>(service, '/api/v1/delivery');
     const own = items.filter(({ source }) => source === 'remote-write');
     return own.length === 2 && own.every(({ in_flight }) => in_flight === 0) && own;
   });
   expect(await readBack(service, one)).toEqual([...expected, { at_ms: start_ms + 30_000, value: 7 }]);
-  // first life: 20 samples and 2 series, then 10 repeated and 1 new
-  expect(account).toMatchObject({ emitted: 23, stored: 23, duplicates_absorbed: 10 });
+  // first life: 20 samples and 2 series, then 10 repeated and 1 new; second life: 10 samples and a series, all repeated
+  expect(accounts.map((own) => [own.emitted, own.stored, own.duplicates_absorbed])).toEqual(
+    expect.arrayContaining([
+      [23, 23, 10],
+      [0, 0, 11],
+    ]),
+  );
 });
 
 test('a part that breaks the rules is refused with its reason, the rest is taken', async () => {

@@ -266,7 +266,7 @@ describe('the status of a retraining run', () => {
 describe('paths that do not exist', () => {
   test('are a 404 problem', async () => {
     await using fixture = await createFixture();
-    for (const url of ['/api/v1/nothing', '/nothing', '/api/v1/jobs/', '/v1/metrics']) {
+    for (const url of ['/api/v1/nothing', '/nothing', '/api/v1/jobs/']) {
       const answer = await fixture.app.inject({ url, headers: { accept: 'text/html' } });
       expect([url, answer.statusCode, answer.json().code]).toEqual([url, 404, 'LW-NOT-FOUND']);
     }
@@ -277,6 +277,8 @@ describe('paths that do not exist', () => {
     const cases = [
       ['DELETE', '/api/v1/incidents/inc_1', 'GET, HEAD'],
       ['GET', '/v1/events', 'POST'],
+      ['GET', '/v1/metrics', 'POST'],
+      ['GET', '/api/v1/write', 'POST'],
       ['GET', '/api/v2/alerts', 'POST'],
       ['PATCH', '/api/v1/decisions/dec_1/approve', 'POST'],
       ['OPTIONS', '/api/v1/jobs', 'GET, HEAD'],

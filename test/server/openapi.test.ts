@@ -67,7 +67,8 @@ test('the route of Alertmanager is described as the list of alerts that it takes
   });
 });
 
-test('the route of OTLP is not promised before it exists', async () => {
+test('the routes of samples are described as streams with their scope', async () => {
   const { paths } = await description();
-  for (const path of ['/v1/metrics']) expect(paths).not.toHaveProperty([path]);
+  for (const path of ['/v1/metrics', '/api/v1/write'])
+    expect(paths[path]?.['post']?.security).toEqual([{ token: ['ingest'] }]);
 });
