@@ -9,6 +9,7 @@ import { writeWhole } from '../files/input.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';
+import { reserveBytes } from '../transport/disk-space.ts';
 import { openSpool } from '../transport/spool.ts';
 import { countedBus } from './self-watch.ts';
 
@@ -45,8 +46,8 @@ export async function openDoors(
   const spool = stack.use(
     await openSpool({
       data_dir: paths.data_dir,
-      bytes_max: config.spool.bytes_max,
-      fsync: config.spool.fsync,
+      ...config.spool,
+      reserve_bytes: await reserveBytes(paths.data_dir, config.spool.bytes_max),
       clock,
       known,
       onEvent: warn,

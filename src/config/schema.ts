@@ -21,6 +21,9 @@ const name = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$' });
 const strings = (fallback: readonly string[]) =>
   Type.Array(Type.String({ minLength: 1, maxLength: 512 }), { maxItems: 1000, default: [...fallback] });
 
+/** What a full spool does with a signal; absent: what the spool's own policy says. */
+const dropPolicy = Type.Optional(Type.Enum(['block', 'drop_oldest', 'drop_newest']));
+
 const server = Type.Object({
   host: Type.String({ minLength: 1, maxLength: 253, default: '127.0.0.1' }),
   port: Type.Integer({ minimum: 0, maximum: 65_535, default: 8787 }),
@@ -110,7 +113,8 @@ const sections = {
   control,
   spool: Type.Object({
     bytes_max: Type.Integer({ minimum: 1_048_576, maximum: Number.MAX_SAFE_INTEGER, default: 1_073_741_824 }),
-    policy: Type.Literal('block', { default: 'block' }),
+    policy: Type.Enum(['block', 'drop_oldest', 'drop_newest'], { default: 'block' }),
+    policies: Type.Optional(Type.Object({ metrics: dropPolicy, predictions: dropPolicy, records: dropPolicy })),
     fsync: Type.Boolean({ default: true }),
   }),
   retention: Type.Object({ raw_days: days(14), rollup_1m_days: days(90), rollup_1h_days: days(730) }),

@@ -61,6 +61,20 @@ export type Backlog = {
   readonly damaged_frames: number;
   /** Records set aside because the store rejected them for good, by source and epoch: declared loss until replayed. */
   readonly quarantined: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
+  /** Records that quota policy dropped: declared loss for good. Absent where nothing ever was. */
+  readonly dropped?: readonly {
+    readonly source: string;
+    readonly epoch: number;
+    readonly reason: string;
+    readonly records: number;
+  }[];
+  /** Batches of which every part was dropped: their sequences are missing in the store, and that is declared. */
+  readonly dropped_batches?: readonly {
+    readonly source: string;
+    readonly epoch: number;
+    /** Closed ranges of sequences, rising. */
+    readonly ranges: readonly (readonly [from: number, to: number])[];
+  }[];
 };
 
 export interface Bus extends AsyncDisposable {

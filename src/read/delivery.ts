@@ -42,19 +42,33 @@ export async function deliveryAccount(
     item.emitted += row.records;
     item.in_flight += row.records;
   }
-  const refused = doors.bus.backlog().quarantined.map(({ source, epoch, records }) => ({
+  const { quarantined, dropped = [], dropped_batches = [] } = doors.bus.backlog();
+  const refused = [...quarantined.map((row) => ({ ...row, reason: 'quarantined' })), ...dropped];
+  const declared = refused.map(({ source, epoch, reason, records }) => ({
     source,
     epoch,
-    reasons: { quarantined: records },
+    reasons: { [reason]: records },
   }));
-  for (const { source, epoch, reasons } of [...losses, ...refused]) {
+  for (const { source, epoch, reasons } of [...losses, ...declared]) {
     const lost = Object.values(reasons).reduce((sum, count) => sum + count, 0);
     if (lost === 0) continue;
     const item = itemOf(items, source, epoch);
     item.emitted += lost;
-    item.declared_loss = { ...item.declared_loss, ...reasons };
+    for (const [reason, count] of Object.entries(reasons))
+      if (count > 0)
+        item.declared_loss = { ...item.declared_loss, [reason]: (item.declared_loss[reason] ?? 0) + count };
   }
+  for (const batches of dropped_batches) declareBatches(itemOf(items, batches.source, batches.epoch), batches.ranges);
   return [...items].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
+}
+
+/** Sequences of batches that were dropped whole, between those that the store holds: they are not missing. */
+function declareBatches(item: DeliveryItem, ranges: readonly (readonly [from: number, to: number])[]): void {
+  const { sequence_min: min, sequence_max: max } = item;
+  if (min === null || max === null) return;
+  let declared = 0;
+  for (const [from, to] of ranges) declared += Math.max(0, Math.min(to, max) - Math.max(from, min) + 1);
+  item.sequences_missing = Math.max(0, item.sequences_missing - declared);
 }
 
 function itemOf(items: Map<string, DeliveryItem>, source: string, epoch: number): DeliveryItem {

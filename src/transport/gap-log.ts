@@ -26,14 +26,8 @@ export type Gap = {
 };
 type Range = readonly [from: number, to: number];
 
-/** Batches of a source and epoch of which nothing is left: the first and last sequence and how many. */
-export type DroppedBatches = {
-  readonly source: string;
-  readonly epoch: number;
-  readonly sequence_min: number;
-  readonly sequence_max: number;
-  readonly sequences: number;
-};
+/** Batches of a source and epoch of which nothing is left. */
+type DroppedBatches = { readonly source: string; readonly epoch: number; readonly ranges: readonly Range[] };
 
 const LineSchema = Type.Object({
   /** The first line of a file stands for all files up to this number. */
@@ -236,7 +230,7 @@ export function wholeBatches(gaps: readonly Gap[]): DroppedBatches[] {
       for (const [from, to] of coveredBy(parts, some)) whole.add(from, to);
     if (whole.count === 0) return [];
     const { source, epoch } = first;
-    return [{ source, epoch, sequence_min: whole.min, sequence_max: whole.max, sequences: whole.count }];
+    return [{ source, epoch, ranges: whole.ranges.map(({ from, to }) => [from, to] as const) }];
   });
 }
 

@@ -1,43 +1,24 @@
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
-import type { Clock } from '../core/clock.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ok, type Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
 import type { TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
-import { finishDelivery, readDelivery } from './delivery-file.ts';
+import { readDelivery } from './delivery-file.ts';
 import { type SpoolDisk, systemDisk } from './disk.ts';
 import { segmentOf } from './frame.ts';
-import { KnownSequences, SourceTally } from './known-sequences.ts';
-import { recover, type Recovered, segmentFile } from './recovery.ts';
-import { OpenSegment, type Part, type Segment } from './segment.ts';
-
-/** What happened beside the normal path, for the log. */
-export type SpoolEvent = {
-  readonly kind: 'spool_recovered' | 'spool_damaged' | 'spool_quarantined' | 'spool_write_failed' | 'spool_retry';
-  readonly reason: string;
-};
-
-export type SpoolOptions = {
-  readonly data_dir: string;
-  /** Bytes of segments on disk and in the queue; beyond them publish answers LW-SPOOL-FULL. */
-  readonly bytes_max: number;
-  readonly fsync: boolean;
-  readonly clock: Clock;
-  /** What the store holds already, read before the spool opens. */
-  readonly known: {
-    readonly sequences: readonly { source: string; epoch: number; from: number; to: number }[];
-    readonly lineage_max: bigint;
-  };
-  readonly onEvent?: (event: SpoolEvent) => void;
-  readonly disk?: SpoolDisk;
-  /** Age at which a segment closes when the consumer is idle. Behind a busy consumer segments grow instead. */
-  readonly close_ms?: number;
-  readonly segment_rows_max?: number;
-  readonly segment_bytes_max?: number;
-};
+import { GapLog } from './gap-log.ts';
+import { KnownSequences } from './known-sequences.ts';
+import { recover, type Recovered } from './recovery.ts';
+import { DiskSpace, isDiskFull } from './disk-space.ts';
+import type { Part, Segment } from './segment.ts';
+import { gapsOfParts } from './spool-gaps.ts';
+import type { SpoolEvent, SpoolOptions } from './spool-options.ts';
+import { admit, policiesOf, type SpoolPolicies } from './spool-quota.ts';
+import { SpoolShelf } from './spool-shelf.ts';
+import { Wake } from './wake.ts';
 
 /** Freshness against statements a second: at 300 ms a busy table costs three inserts a second. */
 const CLOSE_MS = 300;
@@ -67,8 +48,9 @@ export async function openSpool(options: SpoolOptions): Promise<Bus> {
   const disk = options.disk ?? systemDisk(options.fsync);
   try {
     await disk.makeDirectory(directory);
+    const gaps = await GapLog.open(disk, directory); // first: what was dropped is not read any more
     const recovered = await recover(disk, directory, options.clock.now_ms());
-    return new Spool({ ...options, disk }, directory, recovered);
+    return new Spool({ ...options, disk }, { directory, gaps, recovered });
   } catch (cause) {
     if (systemCode(cause) === null) throw cause;
     throw new LeewayError(
@@ -83,50 +65,68 @@ export async function openSpool(options: SpoolOptions): Promise<Bus> {
 type Entry = {
   readonly batch: Pick<Batch, 'source' | 'epoch' | 'sequence'>;
   readonly parts: readonly Part[];
+  /** Parts that are declared instead of written. */
+  readonly shed: readonly Part[];
+  /** Of `parts`. */
   readonly bytes: number;
+  /** It found the disk full before. */
+  readonly again: boolean;
   readonly settle: (error: unknown) => void;
 };
 
+type Found = { readonly directory: string; readonly gaps: GapLog; readonly recovered: Recovered };
+
 class Spool implements Bus {
   readonly #options: SpoolOptions;
-  readonly #directory: string;
   readonly #disk: SpoolDisk;
+  readonly #policies: SpoolPolicies;
   readonly #known = new KnownSequences();
-  readonly #inFlight = new SourceTally();
-  readonly #quarantined = new SourceTally();
   readonly #pending = new Map<string, Promise<void>>();
-  readonly #open = new Map<TableName, OpenSegment>();
+  readonly #shelf: SpoolShelf;
+  readonly #space: DiskSpace;
+  readonly #wake: Wake;
   readonly #torn_frames: number;
-  #closed: Segment[];
   #queue: Entry[] = [];
   #queue_bytes = 0;
-  #disk_bytes = 0;
   #damaged_frames: number;
-  #next_number: number;
   #writing: Promise<void> | null = null;
   #sealRequested = false;
   #consuming = false;
   #busy_ms = 0;
   #rest_until_ms = 0;
   #disposed = false;
-  #wake: () => void = () => undefined;
 
-  constructor(options: SpoolOptions & { readonly disk: SpoolDisk }, directory: string, recovered: Recovered) {
+  constructor(options: SpoolOptions & { readonly disk: SpoolDisk }, { directory, gaps, recovered }: Found) {
+    const { disk, clock, known, reserve_bytes = 0 } = options;
     this.#options = options;
-    this.#directory = directory;
-    this.#disk = options.disk;
-    this.#closed = [...recovered.segments];
+    this.#disk = disk;
+    this.#policies = policiesOf(options.policy ?? 'block', options.policies);
+    this.#wake = new Wake(clock);
     this.#torn_frames = recovered.torn_frames;
     this.#damaged_frames = recovered.damaged_frames;
-    this.#next_number = Math.max(recovered.number_max, segmentOf(options.known.lineage_max)) + 1;
-    for (const range of options.known.sequences) this.#known.add(range, range.from, range.to);
+    for (const range of known.sequences) this.#known.add(range, range.from, range.to);
     this.#known.addComplete([...recovered.headers, ...recovered.rejected]);
-    for (const segment of recovered.segments) this.#disk_bytes += segment.bytes;
-    for (const header of recovered.headers) this.#inFlight.add(header, header.rows);
-    for (const header of recovered.rejected) this.#quarantined.add(header, header.rows);
+    for (const gap of gaps.list())
+      if (gap.acknowledged) for (const [from, to] of gap.ranges) this.#known.add(gap, from, to);
+    this.#shelf = new SpoolShelf({
+      disk,
+      directory,
+      clock,
+      recovered,
+      gaps,
+      known: this.#known,
+      policies: this.#policies,
+      next_number: Math.max(recovered.number_max, gaps.segment_max, segmentOf(known.lineage_max)) + 1,
+      onChange: () => this.#wake.now(),
+      onEvent: (kind, reason) => this.#event(kind, reason),
+    });
     const { torn_frames, damaged_frames, segments } = recovered;
     if (segments.length > 0 || torn_frames > 0 || damaged_frames > 0)
       this.#event('spool_recovered', `${segments.length} segments, ${torn_frames} torn, ${damaged_frames} damaged`);
+    const onEvent = (kind: SpoolEvent['kind'], reason: string): void => this.#event(kind, reason);
+    const usedBytes = (): number => this.#shelf.bytes;
+    this.#space = new DiskSpace({ disk, directory, clock, reserve_bytes, usedBytes, onEvent });
+    this.#space.restore();
   }
 
   async publish(batch: Batch, signal: AbortSignal): Promise<Published> {
@@ -139,19 +139,13 @@ class Spool implements Bus {
       await twin;
       return { repeated: true };
     }
-    const parts = encodeParts(batch);
-    let bytes = 0;
-    for (const part of parts) bytes += part.body.length + part.rows * 8 + FRAME_OVERHEAD_BYTES;
-    this.#assertRoom(bytes);
-    const durable = new Promise<void>((resolve, reject) => {
-      const settle = (error: unknown): void => (error === null ? resolve() : reject(error));
-      this.#queue.push({ batch, parts, bytes, settle });
-    });
-    this.#queue_bytes += bytes;
-    this.#pending.set(name, durable);
+    const durable = Promise.withResolvers<void>();
+    const settle = (error: unknown): void => (error === null ? durable.resolve() : durable.reject(error));
+    this.#enqueue({ batch, parts: encodeParts(batch), shed: [], bytes: 0, again: false, settle });
+    this.#pending.set(name, durable.promise);
     this.#writing ??= this.#write();
     try {
-      await durable;
+      await durable.promise;
     } finally {
       this.#pending.delete(name);
     }
@@ -159,24 +153,9 @@ class Spool implements Bus {
   }
 
   backlog(): Backlog {
-    const waiting = [...this.#closed, ...[...this.#open.values()].filter((segment) => segment.frames > 0)];
-    let frames = 0;
-    let oldest_ms = 0;
-    const now_ms = this.#options.clock.now_ms();
-    for (const segment of waiting) {
-      frames += segment.frames;
-      const born_ms = segment instanceof OpenSegment ? segment.identity.born_ms : segment.born_ms;
-      oldest_ms = Math.max(oldest_ms, now_ms - born_ms);
-    }
-    return {
-      bytes: this.#disk_bytes + this.#queue_bytes,
-      frames,
-      oldest_ms,
-      in_flight: this.#inFlight.list(),
-      torn_frames: this.#torn_frames,
-      damaged_frames: this.#damaged_frames,
-      quarantined: this.#quarantined.list(),
-    };
+    const shelf = this.#shelf.backlog(this.#options.clock.now_ms());
+    const bytes = shelf.bytes + this.#queue_bytes;
+    return { ...shelf, bytes, torn_frames: this.#torn_frames, damaged_frames: this.#damaged_frames };
   }
 
   async consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void> {
@@ -185,13 +164,14 @@ class Spool implements Bus {
     let attempts = 0;
     try {
       while (!signal.aborted) {
-        const segment = this.#closed[0];
-        if (segment === undefined) {
+        const segment = this.#shelf.take();
+        if (segment === null) {
           await this.#waitForSegment(signal);
           continue;
         }
         const started_ms = this.#options.clock.elapsed_ms();
-        const outcome = await this.#deliver(segment, handle);
+        const outcome = await this.#deliver(segment, handle).finally(() => this.#shelf.letGo(segment));
+        this.#space.restore();
         this.#busy_ms += this.#options.clock.elapsed_ms() - started_ms;
         if (outcome.kind !== 'retry') {
           attempts = 0;
@@ -209,25 +189,46 @@ class Spool implements Bus {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     while (this.#writing !== null) await this.#writing;
-    const open = [...this.#open.values()];
-    this.#open.clear();
-    for (const segment of open) await segment.close().closed;
+    await this.#space.close();
+    await this.#shelf.close();
   }
 
   #event(kind: SpoolEvent['kind'], reason: string): void {
     this.#options.onEvent?.({ kind, reason });
   }
 
-  #assertRoom(bytes: number): void {
-    const used = this.#disk_bytes + this.#queue_bytes;
-    if (used + bytes > this.#options.bytes_max)
-      throw new LeewayError(
-        'LW-SPOOL-FULL',
-        `spool holds ${used} bytes, ${bytes} more would pass its limit of ${this.#options.bytes_max}; ` +
-          'nothing was accepted: send again when the store has caught up',
-      );
-    if (this.#queue_bytes + bytes > QUEUE_BYTES_MAX)
+  /** What segments and queue may take. */
+  get #bytes_max(): number {
+    return Math.min(this.#options.bytes_max, this.#space.bytes_max);
+  }
+
+  /** Puts a batch into the queue, without what policy sheds of it. Throws LW-SPOOL-FULL: nothing of it was taken. */
+  #enqueue(entry: Entry): void {
+    const sized = entry.parts.map((part) => ({ table: part.table, bytes: bytesOf(part), part }));
+    const bytes = sized.reduce((sum, part) => sum + part.bytes, 0);
+    const used = this.#shelf.bytes + this.#queue_bytes;
+    const space = { over_bytes: used + bytes - this.#bytes_max, droppable_bytes: this.#shelf.droppable_bytes };
+    const admission = admit(sized, space, this.#policies);
+    if (admission.kind === 'refuse') {
+      this.#space.restore();
+      throw this.#full(bytes);
+    }
+    const kept = sized.filter(({ table }) => !admission.shed.has(table));
+    const kept_bytes = kept.reduce((sum, part) => sum + part.bytes, 0);
+    if (this.#queue_bytes + kept_bytes > QUEUE_BYTES_MAX)
       throw new LeewayError('LW-SPOOL-FULL', `${this.#queue_bytes} bytes wait for the disk; send again later`);
+    const shed = sized.filter(({ table }) => admission.shed.has(table)).map(({ part }) => part);
+    const parts = kept.map(({ part }) => part);
+    this.#queue.push({ ...entry, parts, shed: [...entry.shed, ...shed], bytes: kept_bytes });
+    this.#queue_bytes += kept_bytes;
+  }
+
+  #full(bytes: number): LeewayError {
+    const used = this.#shelf.bytes + this.#queue_bytes;
+    const why = this.#space.isFull
+      ? `the disk is full: spool holds ${used} bytes and takes no more than that until there is room for its reserve again`
+      : `spool holds ${used} bytes, ${bytes} more would pass its limit of ${this.#options.bytes_max}`;
+    return new LeewayError('LW-SPOOL-FULL', `${why}; nothing was accepted: send again when the store has caught up`);
   }
 
   /** Group commit: one round writes all that is queued, then the next round takes what came meanwhile. */
@@ -236,6 +237,7 @@ class Spool implements Bus {
     while (this.#queue.length > 0) {
       const entries = this.#queue;
       this.#queue = [];
+      await this.#makeRoom(entries);
       const byTable = Map.groupBy(
         entries.flatMap((entry) => entry.parts),
         (part) => part.table,
@@ -244,29 +246,73 @@ class Spool implements Bus {
       await Promise.all(
         [...byTable].map(async ([table, parts]) => {
           try {
-            await this.#append(table, parts);
+            await this.#shelf.append(table, parts);
           } catch (error) {
             failures.set(table, error);
           }
         }),
       );
-      for (const entry of entries) this.#settle(entry, failures);
+      if ([...failures.values()].some(isDiskFull)) await this.#space.give();
+      const undeclared = await this.#declare(entries.filter((entry) => failedOf(entry, failures) === undefined));
+      for (const entry of entries) this.#settle(entry, failures, undeclared);
       this.#sealDue();
     }
     this.#writing = null;
-    this.#wake();
+    this.#wake.now();
   }
 
-  #settle(entry: Entry, failures: ReadonlyMap<TableName, unknown>): void {
+  /** Drops what policy lets go until these entries fit; what then still does not, the latest first, is refused. */
+  async #makeRoom(entries: Entry[]): Promise<void> {
+    const over = (): number => this.#shelf.bytes + entries.reduce((sum, { bytes }) => sum + bytes, 0) - this.#bytes_max;
+    if (over() > 0) await this.#drop(over);
+    while (over() > 0) {
+      const last = entries.findLastIndex(({ bytes }) => bytes > 0);
+      const [refused] = last === -1 ? [] : entries.splice(last, 1);
+      if (refused === undefined) return;
+      this.#queue_bytes -= refused.bytes;
+      refused.settle(this.#full(refused.bytes));
+    }
+  }
+
+  async #drop(over: () => number): Promise<void> {
+    try {
+      await this.#shelf.drop(over());
+    } catch (error) {
+      const code = systemCode(error);
+      if (code === null) throw error;
+      this.#event('spool_write_failed', `gaps: ${code}`);
+      if (isDiskFull(error) && (await this.#space.give())) await this.#drop(over);
+    }
+  }
+
+  /** Declares what the entries shed, in one write; returns why that failed, null when all is durable. */
+  async #declare(entries: readonly Entry[]): Promise<unknown> {
+    const shed = entries.flatMap((entry) => entry.shed);
+    if (shed.length === 0) return null;
+    const gaps = gapsOfParts(shed);
+    try {
+      await this.#shelf.declare(gaps);
+      return null;
+    } catch (error) {
+      if (!isDiskFull(error) || !(await this.#space.give())) return error;
+      return this.#shelf.declare(gaps).then(
+        () => null,
+        (again: unknown) => again,
+      );
+    }
+  }
+
+  #settle(entry: Entry, failures: ReadonlyMap<TableName, unknown>, undeclared: unknown): void {
     this.#queue_bytes -= entry.bytes;
-    const failed = entry.parts.find((part) => failures.has(part.table));
-    if (failed === undefined) {
+    const failed = failedOf(entry, failures);
+    const cause = failed === undefined ? (entry.shed.length > 0 ? undeclared : null) : failures.get(failed.table);
+    if (cause === null) {
       this.#known.add(entry.batch, entry.batch.sequence);
       return entry.settle(null);
     }
-    const cause = failures.get(failed.table);
     const code = systemCode(cause) ?? 'unknown failure';
-    this.#event('spool_write_failed', `${failed.table}: ${code}`);
+    this.#event('spool_write_failed', `${failed?.table ?? 'gaps'}: ${code}`);
+    if (isDiskFull(cause) && !entry.again && this.#tryAgain(entry, failures)) return;
     entry.settle(
       new LeewayError('LW-SPOOL-IO', `spool could not be written (${code}); nothing was acknowledged: send again`, {
         cause,
@@ -274,52 +320,23 @@ class Spool implements Bus {
     );
   }
 
-  async #append(table: TableName, parts: readonly Part[]): Promise<void> {
-    for (let from = 0; from < parts.length; ) {
-      const segment = await this.#segmentFor(table, parts, from);
-      const batch = parts.slice(from, from + segment.room(parts, from));
-      const before_bytes = segment.bytes;
-      try {
-        const headers = await segment.commit(batch);
-        for (const header of headers) this.#inFlight.add(header, header.rows);
-      } finally {
-        this.#disk_bytes += segment.bytes - before_bytes;
-      }
-      from += batch.length;
+  /** What a full disk did not take is queued once more where policy makes room for it, or lets it go. */
+  #tryAgain(entry: Entry, failures: ReadonlyMap<TableName, unknown>): boolean {
+    if (!this.#space.isFull) return false;
+    const parts = entry.parts.filter(({ table }) => failures.has(table));
+    try {
+      this.#enqueue({ ...entry, parts, again: true });
+      return true;
+    } catch (error) {
+      if (error instanceof LeewayError) return false; // its policy is to refuse
+      throw error;
     }
   }
 
-  async #segmentFor(table: TableName, parts: readonly Part[], from: number): Promise<OpenSegment> {
-    const known = this.#open.get(table);
-    if (known !== undefined && !known.failed && known.room(parts, from) > 0) return known;
-    if (known !== undefined) this.#seal(table, known);
-    const number = this.#next_number++;
-    const file = path.join(this.#directory, segmentFile(number, table));
-    const { clock } = this.#options;
-    const identity = { number, table, path: file, born_ms: clock.now_ms() };
-    const segment = new OpenSegment(identity, await this.#disk.create(file), clock.elapsed_ms());
-    this.#open.set(table, segment);
-    this.#wake();
-    return segment;
-  }
-
-  #seal(table: TableName, segment: OpenSegment): void {
-    this.#open.delete(table);
-    this.#closed.push(segment.close());
-    this.#closed.sort((a, b) => a.number - b.number);
-    this.#wake();
-  }
-
-  /** Closes what is full, and what is old enough when the consumer asks. Runs only between writes. */
   #sealDue(): void {
     const { close_ms = CLOSE_MS, segment_rows_max = SEGMENT_ROWS_MAX } = this.#options;
     const bytes_max = this.#options.segment_bytes_max ?? SEGMENT_BYTES_MAX;
-    const now_ms = this.#options.clock.elapsed_ms();
-    for (const [table, segment] of this.#open) {
-      const full = segment.rows >= segment_rows_max || segment.bytes >= bytes_max || segment.failed;
-      const due = this.#sealRequested && segment.opened_ms + close_ms <= now_ms;
-      if (full || due) this.#seal(table, segment);
-    }
+    this.#shelf.sealDue({ rows_max: segment_rows_max, bytes_max, close_ms }, this.#sealRequested);
     this.#sealRequested = false;
   }
 
@@ -329,32 +346,15 @@ class Spool implements Bus {
       this.#rest_until_ms = clock.elapsed_ms() + Math.min(REST_MS_MAX, REST_RATIO * this.#busy_ms);
       this.#busy_ms = 0;
     }
-    const opened = [...this.#open.values()].map((segment) => segment.opened_ms);
-    const due_ms = Math.max(Math.min(...opened) + close_ms, this.#rest_until_ms); // Infinity when none is open
+    const due_ms = Math.max(Math.min(...this.#shelf.openedMs()) + close_ms, this.#rest_until_ms); // Infinity when none is open
     const wait_ms = due_ms - clock.elapsed_ms();
     if (wait_ms <= 0) {
       this.#sealRequested = true;
       if (this.#writing === null) return this.#sealDue();
-      await Promise.race([this.#writing, this.#woken()]);
+      await Promise.race([this.#writing, this.#wake.news()]);
       return;
     }
-    await this.#pause(wait_ms, signal);
-  }
-
-  #woken(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-
-  /** Waits until the time is over, the signal fires, or the writer has news. */
-  async #pause(wait_ms: number, signal: AbortSignal): Promise<void> {
-    const over = new AbortController();
-    const both = AbortSignal.any([signal, over.signal]);
-    const never = new Promise<void>((resolve) => both.addEventListener('abort', () => resolve(), { once: true }));
-    const slept = wait_ms === Infinity ? never : this.#options.clock.sleep(wait_ms, both).catch(() => undefined);
-    if (!both.aborted) await Promise.race([slept, this.#woken()]);
-    over.abort();
+    await this.#wake.within(wait_ms, signal);
   }
 
   async #deliver(segment: Segment, handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {
@@ -369,19 +369,18 @@ class Spool implements Bus {
     const rows = read.segment?.rows ?? 0;
     const outcome = rows === 0 ? ok(undefined) : await handle({ table, path: file, rows, frames: read.headers });
     if (outcome.kind === 'retry') return outcome;
-    const again = await finishDelivery(this.#disk, segment, outcome);
+    const again = await this.#shelf.finish(segment, read, outcome);
     if (again !== null) return again;
     if (outcome.kind === 'reject')
       this.#event('spool_quarantined', `${file}.rejected: ${rows} rows; ${outcome.code} ${outcome.reason}`);
-    this.#closed = this.#closed.filter((other) => other !== segment);
-    this.#disk_bytes -= segment.bytes;
-    for (const count of segment.tally) {
-      this.#inFlight.add(count, -count.records);
-      // what was acknowledged and is not in the file any more, or was rejected whole, is declared
-      const held = read.segment?.tally.find((other) => other.source === count.source && other.epoch === count.epoch);
-      const lost = outcome.kind === 'reject' ? count.records : Math.max(0, count.records - (held?.records ?? 0));
-      this.#quarantined.add(count, lost);
-    }
     return outcome;
   }
+}
+
+function bytesOf(part: Part): number {
+  return part.body.length + part.rows * 8 + FRAME_OVERHEAD_BYTES;
+}
+
+function failedOf(entry: Entry, failures: ReadonlyMap<TableName, unknown>): Part | undefined {
+  return entry.parts.find((part) => failures.has(part.table));
 }

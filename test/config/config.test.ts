@@ -252,6 +252,22 @@ describe('a wrong configuration', () => {
     expect(error.errors.length).toBe(10);
   });
 
+  test('takes a drop policy for the spool and for each signal of it, and no other', async () => {
+    const { config } = await load({
+      file: { spool: { policy: 'drop_newest', policies: { metrics: 'drop_oldest' } } },
+      environment: { LEEWAY__SPOOL__POLICIES__RECORDS: 'block' },
+    });
+    expect(config.spool).toMatchObject({
+      policy: 'drop_newest',
+      policies: { metrics: 'drop_oldest', records: 'block' },
+    });
+    const error = await errorsOf({ file: { spool: { policy: 'drop', policies: { alerts: 'block' } } } });
+    expect(error.errors.map(({ path, expected }) => [path, expected])).toEqual([
+      ['spool.policy', '"block" or "drop_oldest" or "drop_newest"'],
+      ['spool.policies.alerts', 'one of metrics, predictions, records'],
+    ]);
+  });
+
   test('never repeats the value of an unknown key, which may be a secret in the wrong place', async () => {
     const error = await errorsOf({ file: { sinks: [{ ...SINK, secret: 'whsec_dG9wc2VjcmV0' }] } });
     expect(error.errors.map((item) => item.path)).toEqual(['sinks[0].secret']);

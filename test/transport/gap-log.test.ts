@@ -186,7 +186,7 @@ test('after a write that failed the next drop goes to a file of its own, without
 
 test('a batch is gone whole when every one of its tables was dropped', () => {
   const name = { source: 'node-1', epoch: 7 };
-  expect(wholeBatches([gap(1, 3)])).toEqual([{ ...name, sequence_min: 1, sequence_max: 3, sequences: 3 }]);
+  expect(wholeBatches([gap(1, 3)])).toEqual([{ ...name, ranges: [[1, 3]] }]);
   expect(wholeBatches([gap(1, 3, { parts: 2 })])).toEqual([]);
   const two = [
     gap(1, 6, { parts: 2 }),
@@ -199,7 +199,15 @@ test('a batch is gone whole when every one of its tables was dropped', () => {
       ],
     }),
   ];
-  expect(wholeBatches(two)).toEqual([{ ...name, sequence_min: 3, sequence_max: 6, sequences: 3 }]);
+  expect(wholeBatches(two)).toEqual([
+    {
+      ...name,
+      ranges: [
+        [3, 4],
+        [6, 6],
+      ],
+    },
+  ]);
   const twice = [gap(1, 4, { parts: 2 }), gap(2, 3, { parts: 2, reason: 'spool_full_newest' })];
   expect(wholeBatches(twice)).toEqual([]); // the same table twice is not two tables
   expect(wholeBatches([gap(1, 1), gap(1, 1, { source: 'node-2' })])).toHaveLength(2);
