@@ -1,8 +1,6 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import path from 'node:path';
 import { assert } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
-import { LeewayError, systemCode } from '../core/errors.ts';
+import { LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
@@ -10,6 +8,7 @@ import type { KafkaConnection, KafkaDriver } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { STREAMS_MAX } from './kafka-frames.ts';
 import { FrameProducer } from './kafka-producer.ts';
+import { prepareScratch } from './kafka-scratch.ts';
 import { KafkaWorker } from './kafka-worker.ts';
 import { SourceTally } from './known-sequences.ts';
 
@@ -97,7 +96,7 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
     const partitions = await ensureTopics(driver, [frames, dead], options);
     const count = partitions.get(frames) ?? 0;
     assert(count + settings.stream_first <= STREAMS_MAX, `lineages have room for ${STREAMS_MAX} partitions`);
-    const scratch_dir = await scratchDirectory(options.scratch_dir);
+    const scratch_prefix = await prepareScratch(options.scratch_dir, options.clock.now_ms());
     const onEvent = options.onEvent ?? (() => undefined);
     const { clock, in_flight_bytes_max, publish_timeout_ms, buffer_bytes_max, stream_first } = settings;
     const stall_ms = Math.max(settings.stall_ms, 2 * session_timeout_ms);
@@ -116,7 +115,8 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
       group: `${topic_prefix}workers`,
       dead_letters: { topic: dead, partitions: partitions.get(dead) ?? 1 },
       clock,
-      scratch_dir,
+      scratch_dir: options.scratch_dir,
+      scratch_prefix,
       stream_first,
       delivery: {
         rows_max: settings.delivery_rows_max,
@@ -127,7 +127,7 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
       stall_ms,
       onEvent,
     });
-    return new KafkaBus({ driver, producer, worker, scratch_dir });
+    return new KafkaBus({ driver, producer, worker });
   } catch (error) {
     await driver.close();
     throw error;
@@ -190,22 +190,10 @@ async function createdTopics(
   throw new LeewayError('LW-KAFKA-TOPIC', reason, { cause });
 }
 
-async function scratchDirectory(parent: string): Promise<string> {
-  try {
-    await mkdir(parent, { recursive: true });
-    return await mkdtemp(path.join(parent, 'kafka-'));
-  } catch (cause) {
-    const code = systemCode(cause);
-    if (code === null) throw cause;
-    throw new LeewayError('LW-DATA-DIR', `scratch directory ${parent} is not usable (${code})`, { cause });
-  }
-}
-
 type Parts = {
   readonly driver: KafkaDriver;
   readonly producer: FrameProducer;
   readonly worker: KafkaWorker;
-  readonly scratch_dir: string;
 };
 
 class KafkaBus implements Bus {
@@ -248,9 +236,8 @@ class KafkaBus implements Bus {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { producer, driver, scratch_dir } = this.#parts;
+    const { producer, driver } = this.#parts;
     await producer.close(CLOSE_GRACE_MS);
     await driver.close();
-    await rm(scratch_dir, { recursive: true, force: true });
   }
 }

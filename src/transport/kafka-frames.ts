@@ -10,7 +10,8 @@ import type { Part } from './segment.ts';
 
 /**
  * One frame is one message: key the source, header `table`, value the frame with lineage 0. The lineage is given when the
- * message is read, because only then its place in the log is known.
+ * message is read, because only then its place in the log is known. A table that a worker does not know is a dead letter:
+ * workers are upgraded before gateways.
  */
 
 /** Upper bits of a lineage name the stream; 12 bits, so 4,096 partitions at most. */

@@ -27,6 +27,8 @@ const REBUILD_MS_MAX = 5_000;
 const CLOSE_MS_MAX = 2_000;
 /** kafkajs keeps dialling a dead coordinator until it returns; a new consumer asks for the living one. */
 const COMMIT_FAILURES_MAX = 4;
+/** After a commit that failed: 4 of them are 1.5 s, which a coordinator's move takes. */
+const COMMIT_RETRY_MS = 500;
 /** Messages that arrive before it is known where their partition begins: a few fetches. */
 const EARLY_MESSAGES_MAX = 20_000;
 
@@ -49,6 +51,7 @@ export class GroupMember {
   #progress = 0;
   #joins = 0;
   #commit_failures = 0;
+  #commit_not_before_ms = 0;
 
   constructor(options: GroupMemberOptions) {
     this.#options = options;
@@ -95,6 +98,11 @@ export class GroupMember {
     return false;
   }
 
+  /** How long a commit that failed is left alone. */
+  get commit_wait_ms(): number {
+    return Math.max(1, this.#commit_not_before_ms - this.#options.clock.elapsed_ms());
+  }
+
   /** Commits up to the first message of each partition that is not dealt with. A failure is tried again by the caller. */
   async commit(): Promise<void> {
     const consumer = this.#consumer;
@@ -105,10 +113,14 @@ export class GroupMember {
       due.set(partition, offsets.frontier);
       seats.set(offsets, offsets.frontier);
     }
-    if (consumer === null || due.size === 0) return;
+    const { clock } = this.#options;
+    if (due.size === 0 || clock.elapsed_ms() < this.#commit_not_before_ms) return;
+    this.#commit_not_before_ms = clock.elapsed_ms() + COMMIT_RETRY_MS; // unless it succeeds
+    if (consumer === null) return;
     try {
       await consumer.commit(due);
       this.#commit_failures = 0;
+      this.#commit_not_before_ms = 0;
       for (const [offsets, frontier] of seats) offsets.committed = frontier;
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;
@@ -209,6 +221,7 @@ export class GroupMember {
   #assigned(partitions: readonly number[], fail: (error: LeewayError) => void): void {
     this.#joins++;
     this.#progress++;
+    this.#commit_not_before_ms = 0;
     const ours = new Set(partitions);
     for (const partition of this.#seats.keys()) if (!ours.has(partition)) this.#seats.delete(partition);
     const fresh = new Map<number, Seat>();

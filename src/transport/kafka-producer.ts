@@ -121,6 +121,7 @@ export class FrameProducer {
       bytes += value.length;
       records += rows;
     }
+    // a batch above the limit is let through alone: refused it would be sent again for ever
     if (this.#bytes > 0 && this.#bytes + bytes > in_flight_bytes_max)
       throw new LeewayError(
         'LW-SPOOL-FULL',

@@ -1,6 +1,8 @@
-import { open, unlink } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
+import { LeewayError, systemCode } from '../core/errors.ts';
 import type { Delivery, FrameHeader } from '../core/ports.ts';
 import { SAMPLES } from '../core/tables.ts';
 import { encodeFrame } from './frame.ts';
@@ -9,6 +11,31 @@ import { originName } from './kafka-shelf.ts';
 
 /** Bytes handed to the file system at once. */
 const WRITE_BYTES = 4 * 1_048_576;
+
+const PREFIX = 'kafka-';
+/** What a killed process left behind; no delivery of a living one waits that long with a store at hand. */
+const LEFT_BEHIND_MS = 86_400_000;
+
+/**
+ * Makes `directory` ready for deliveries, removes those that killed processes left in it a day ago, and returns a prefix for
+ * file names that no other bus uses. Failure: LW-DATA-DIR.
+ */
+export async function prepareScratch(directory: string, now_ms: number): Promise<string> {
+  try {
+    await mkdir(directory, { recursive: true });
+    for (const name of await readdir(directory)) {
+      const file = path.join(directory, name);
+      if (!name.startsWith(PREFIX) || now_ms - (await stat(file)).mtimeMs < LEFT_BEHIND_MS) continue;
+      await unlink(file);
+    }
+    return `${PREFIX}${randomUUID()}`;
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === null) throw cause;
+    if (code === 'ENOENT') return `${PREFIX}${randomUUID()}`; // another process was quicker to remove it
+    throw new LeewayError('LW-DATA-DIR', `scratch directory ${directory} is not usable (${code})`, { cause });
+  }
+}
 
 /**
  * Writes `frames`, all of one table and at least one, as a file of Native blocks in `directory`. Nothing is synced: the
@@ -48,7 +75,7 @@ export async function writeDelivery(directory: string, name: string, frames: rea
 
 /** Forgets a delivery's file. */
 export async function removeDelivery(delivery: Delivery): Promise<void> {
-  await unlink(delivery.path).catch(() => undefined); // the directory goes with the bus: a file left behind costs space only
+  await unlink(delivery.path).catch(() => undefined); // gone already, or removed a day later
 }
 
 function originOf(origins: Map<string, number>, header: FrameHeader): number {

@@ -18,6 +18,8 @@ export type KafkaWorkerOptions = {
   readonly dead_letters: { readonly topic: string; readonly partitions: number };
   readonly clock: Clock;
   readonly scratch_dir: string;
+  /** Of the names of this bus's files. */
+  readonly scratch_prefix: string;
   readonly stream_first: number;
   readonly delivery: ShelfOptions;
   /** Bytes of frames held in memory; beyond them fetching pauses. */
@@ -30,8 +32,6 @@ type Handle = (delivery: Delivery) => Promise<Outcome>;
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 5_000;
-/** After a commit that failed; what it would have said is still true. */
-const COMMIT_RETRY_MS = 500;
 
 /**
  * The topic to the store: collects frames into deliveries, hands them on one at a time and commits a partition's offset
@@ -165,9 +165,9 @@ export class KafkaWorker {
     const due_ms = this.#shelf.dueAt_ms(this.#isPaused);
     const wait_ms = Math.min(
       due_ms === null ? Infinity : Math.max(0, due_ms - clock.elapsed_ms()),
-      this.#member.isBehind ? COMMIT_RETRY_MS : Infinity,
+      this.#member.isBehind ? this.#member.commit_wait_ms : Infinity,
     );
-    if (signal.aborted || wait_ms === 0) return;
+    if (signal.aborted || wait_ms === 0 || this.#unreadable.length > 0) return;
     const over = new AbortController();
     const woken = new Promise<void>((resolve) => (this.#wake = resolve));
     if (wait_ms === Infinity) await woken;
@@ -210,13 +210,13 @@ export class KafkaWorker {
     handle: Handle,
     signal: AbortSignal,
   ): Promise<Ok<void> | Reject | null> {
-    const { clock, onEvent, scratch_dir } = this.#options;
+    const { clock, onEvent, scratch_dir, scratch_prefix } = this.#options;
     let delivery: Delivery | null = null;
     try {
       for (let attempt = 0; frames.some((frame) => this.#member.owns(frame.partition)); attempt++) {
         let outcome: Outcome;
         try {
-          delivery ??= await writeDelivery(scratch_dir, String(this.#next_file++).padStart(12, '0'), frames);
+          delivery ??= await writeDelivery(scratch_dir, `${scratch_prefix}-${this.#next_file++}`, frames);
           outcome = await handle(delivery);
         } catch (error) {
           if (delivery !== null || systemCode(error) === null) throw error;

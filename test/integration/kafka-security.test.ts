@@ -8,7 +8,9 @@ import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { type KafkaCluster, startKafka, whyNoKafka } from './kafka-broker.ts';
 import { consuming, kafkaOptions, kafkaSubject, until } from './kafka-subject.ts';
 
-const why = whyNoKafka() ?? (spawnSync('openssl', ['version']).status === 0 ? null : 'openssl is absent');
+/** Found on the path. */
+const OPENSSL = 'openssl';
+const why = whyNoKafka() ?? (spawnSync(OPENSSL, ['version']).status === 0 ? null : 'openssl is absent');
 const DRIVERS = ['kafkajs', 'platformatic'] as const;
 const signal = new AbortController().signal;
 const ADMIN = { name: 'leeway', password: 'correct-horse' };
@@ -27,7 +29,7 @@ describe.skipIf(why !== null)('Kafka with logins and TLS', () => {
     const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
     const pair = ['-keyout', at('key.pem'), '-out', at('cert.pem')];
     const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', ...pair, ...subject];
-    execFileSync('openssl', request, { stdio: 'pipe' });
+    execFileSync(OPENSSL, request, { stdio: 'pipe' });
     const store = [
       '-inkey',
       at('key.pem'),
@@ -38,7 +40,7 @@ describe.skipIf(why !== null)('Kafka with logins and TLS', () => {
       '-passout',
       'pass:changeit',
     ];
-    execFileSync('openssl', ['pkcs12', '-export', ...store], { stdio: 'pipe' });
+    execFileSync(OPENSSL, ['pkcs12', '-export', ...store], { stdio: 'pipe' });
     ca = await readFile(at('cert.pem'), 'utf8');
     const tls = { keystore: at('store.p12'), password: 'changeit' };
     cluster = await startKafka({ users: [ADMIN, STRANGER], tls });

@@ -1,0 +1,266 @@
+import { readdir, utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { ok, type Outcome, reject, retry } from '../../src/core/outcome.ts';
+import type { Delivery } from '../../src/core/ports.ts';
+import { assertAcknowledged } from '../../src/transport/kafka-driver.ts';
+import type { KafkaEvent } from '../../src/transport/kafka-event.ts';
+import { frameMessages } from '../../src/transport/kafka-frames.ts';
+import { prepareScratch } from '../../src/transport/kafka-scratch.ts';
+import { KafkaWorker } from '../../src/transport/kafka-worker.ts';
+import { stepRecord } from '../contract/records.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { MemoryKafka } from './memory-kafka.ts';
+
+const TOPIC = 'frames';
+const DEAD = 'dead';
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let waited_ms = 0; !holds(); waited_ms += 5) {
+    if (waited_ms > 5_000) throw new Error(`still not: ${what}`);
+    await sleep(5);
+  }
+}
+
+type Answer = (delivery: Delivery) => Outcome | Promise<Outcome>;
+
+/** A worker at a memory broker whose two partitions hold `counts` frames. */
+async function workplace(
+  counts: readonly [number, number],
+  answer: Answer = () => ok(undefined),
+  buffer_bytes_max = 1e6,
+) {
+  const directory = await scratchDirectory();
+  const kafka = new MemoryKafka();
+  for (const [partition, count] of counts.entries())
+    for (let sequence = 1; sequence <= count; sequence++) {
+      const batch = { source: `node-${partition}`, epoch: 1, sequence, records: [stepRecord(sequence)] };
+      for (const { table, value } of frameMessages(batch))
+        await kafka.produce(TOPIC, [{ partition, key: Buffer.from(batch.source), value, headers: { table } }]);
+    }
+  const events: KafkaEvent[] = [];
+  const worker = new KafkaWorker({
+    driver: kafka,
+    topic: TOPIC,
+    group: 'workers',
+    dead_letters: { topic: DEAD, partitions: 1 },
+    clock: systemClock,
+    scratch_dir: directory.path,
+    scratch_prefix: 'kafka-test',
+    stream_first: 0,
+    delivery: { rows_max: 1_000, bytes_max: 1e6, wait_ms: 5 },
+    buffer_bytes_max,
+    stall_ms: 400,
+    onEvent: (event) => void events.push(event),
+  });
+  const stop = new AbortController();
+  const handled: string[][] = [];
+  const consumed = worker.consume(async (delivery) => {
+    const outcome = await answer(delivery);
+    handled.push(delivery.frames.map((frame) => `${frame.source} ${frame.sequence}`));
+    return outcome;
+  }, stop.signal);
+  await until('it has joined', () => kafka.members.length === 1);
+  return {
+    kafka,
+    events,
+    worker,
+    handled,
+    stop,
+    kinds: () => events.map((event) => event.kind),
+    [Symbol.asyncDispose]: async (): Promise<void> => {
+      stop.abort();
+      await consumed;
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A gate that a store waits at. */
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  const { promise: opened, resolve: open } = Promise.withResolvers<void>();
+  return { opened, open };
+}
+
+test.concurrent('offsets of a partition that was given away while its rows were being stored are not committed', async () => {
+  const store = gate();
+  await using place = await workplace([2, 2], async () => {
+    await store.opened;
+    return ok(undefined);
+  });
+  const { kafka } = place;
+  const { handlers, commits } = kafka.member;
+  handlers.onAssigned([0, 1]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  handlers.onMessages(1, kafka.fetch(TOPIC, 1));
+  await until('a delivery is in hand', () => place.worker.tallies.held[1]?.list().length === 2);
+  handlers.onAssigned([1]);
+  store.open();
+  await until('partition 1 is committed', () => kafka.committed.get(1) === 2n);
+  for (const commit of commits) expect(commit.has(0)).toBe(false);
+});
+
+test.concurrent('messages that a rebalance brings again are not stored again, and the commit is said again to the new generation', async () => {
+  await using place = await workplace([3, 0]);
+  const { kafka } = place;
+  const { handlers, commits } = kafka.member;
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 2));
+  await until('two are committed', () => kafka.committed.get(0) === 2n);
+  const before = commits.length;
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 3)); // from the beginning, as if nothing had been committed
+  await until('three are committed', () => kafka.committed.get(0) === 3n);
+  expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 2', 'node-0 3']);
+  expect(commits.length).toBeGreaterThan(before);
+});
+
+test.concurrent('a partition that was lost and comes back begins at what the group has committed, not where this member was', async () => {
+  await using place = await workplace([4, 0]);
+  const { kafka } = place;
+  const { handlers } = kafka.member;
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 2));
+  await until('two are committed', () => kafka.committed.get(0) === 2n);
+  handlers.onAssigned([]);
+  kafka.committed.set(0, 1n); // another member, which had read less, was the last to commit
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 1, 4));
+  await until('all are committed', () => kafka.committed.get(0) === 4n);
+  expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 2', 'node-0 2', 'node-0 3', 'node-0 4']);
+});
+
+test.concurrent('a client that skips messages is replaced; messages that are gone from the topic are told and passed over', async () => {
+  await using place = await workplace([5, 0]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 2, 5));
+  await until('a second consumer', () => kafka.members.length === 2);
+  expect([kafka.members[0]?.isClosed, kafka.committed.size]).toEqual([true, 0]);
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 2, 5));
+  await until('the rest is committed', () => kafka.committed.get(0) === 5n);
+  expect(place.kinds()).toContain('kafka_gap');
+  expect(place.handled.flat()).toEqual(['node-0 3', 'node-0 4', 'node-0 5']);
+});
+
+test.concurrent('lag without progress replaces the consumer', async () => {
+  await using place = await workplace([2, 0]);
+  place.kafka.member.handlers.onAssigned([0]);
+  await until('a second consumer', () => place.kafka.members.length === 2);
+  expect(place.kinds()).toContain('kafka_consumer_stalled');
+});
+
+test.concurrent('a store that is busy for longer is no stall, and a consumer without lag is none', async () => {
+  const store = gate();
+  await using place = await workplace([2, 0], async () => {
+    await store.opened;
+    return ok(undefined);
+  });
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await sleep(600);
+  store.open();
+  await until('all are committed', () => kafka.committed.get(0) === 2n);
+  await sleep(600);
+  expect([kafka.members.length, place.kinds()]).toEqual([1, []]);
+});
+
+test.concurrent('four commits that fail replace the consumer, and the new one says the same', async () => {
+  await using place = await workplace([1, 0]);
+  const { kafka } = place;
+  kafka.fail.commit = 4;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('a second consumer', () => kafka.members.length === 2);
+  kafka.member.handlers.onAssigned([0]);
+  await until('it is committed', () => kafka.committed.get(0) === 1n);
+  expect(place.handled.flat()).toEqual(['node-0 1']);
+});
+
+test.concurrent('a refused frame is not passed over before the dead-letter topic has it', async () => {
+  await using place = await workplace([1, 0], () => reject('LW-STORE', 'bad'));
+  const { kafka } = place;
+  kafka.fail.produce = 2;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until(
+    'two attempts failed',
+    () => place.kinds().filter((kind) => kind === 'kafka_dead_letter_failed').length === 2,
+  );
+  expect(kafka.committed.get(0) ?? 0n).toBe(0n);
+  await until('it is committed', () => kafka.committed.get(0) === 1n);
+  expect(kafka.topics.get(DEAD)).toHaveLength(1);
+});
+
+test.concurrent('a delivery that is retried is given up when its partitions are somebody else’s', async () => {
+  await using place = await workplace([1, 0], () => retry('LW-STORE', 'busy', 5));
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('three attempts', () => place.handled.length >= 3);
+  kafka.member.handlers.onAssigned([]);
+  await until('nothing is held', () => place.worker.bytes === 0);
+  const attempts = place.handled.length;
+  await sleep(50);
+  expect([place.handled.length, kafka.committed.size]).toEqual([attempts, 0]);
+});
+
+test.concurrent('fetching pauses while the store is behind and goes on when there is room', async () => {
+  const store = gate();
+  await using place = await workplace(
+    [20, 0],
+    async () => {
+      await store.opened;
+      return ok(undefined);
+    },
+    2_000, // about four frames of 500 bytes
+  );
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('it is paused', () => kafka.member.isPaused);
+  store.open();
+  await until('all are committed', () => kafka.committed.get(0) === 20n);
+  await until('it goes on', () => !kafka.member.isPaused);
+});
+
+test.concurrent('a consumer that dies is replaced, and what it had brought is stored once', async () => {
+  await using place = await workplace([2, 0]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('both are committed', () => kafka.committed.get(0) === 2n);
+  const { LeewayError } = await import('../../src/core/errors.ts');
+  kafka.member.handlers.onFailed(new LeewayError('LW-UNREACHABLE', 'gone'));
+  await until('a second consumer', () => kafka.members.length === 2);
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await sleep(50);
+  expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 2']);
+  expect(place.kinds()).toContain('kafka_consumer_failed');
+});
+
+test.concurrent('a write counts only when every partition that it names was acknowledged', () => {
+  const message = (partition: number) => ({ partition, key: Buffer.alloc(0), value: Buffer.alloc(0), headers: {} });
+  expect(() => assertAcknowledged(TOPIC, [message(0), message(1)], new Set([0, 1]))).not.toThrow();
+  expect(() => assertAcknowledged(TOPIC, [message(0), message(1)], new Set([0]))).toThrow(
+    expect.objectContaining({ code: 'LW-UNREACHABLE' }),
+  );
+});
+
+test.concurrent('files that killed workers left behind are removed after a day, others are not touched', async () => {
+  await using directory = await scratchDirectory();
+  const at = (name: string): string => path.join(directory.path, name);
+  for (const name of ['kafka-old.native', 'kafka-new.native', 'other']) await writeFile(at(name), '');
+  const now_ms = Date.now();
+  const long_ago = new Date(now_ms - 86_400_001);
+  for (const name of ['kafka-old.native', 'other']) await utimes(at(name), long_ago, long_ago);
+  const [one, two] = [await prepareScratch(directory.path, now_ms), await prepareScratch(directory.path, now_ms)];
+  expect((await readdir(directory.path)).toSorted((a, b) => a.localeCompare(b))).toEqual(['kafka-new.native', 'other']);
+  expect(one).not.toBe(two);
+  await expect(prepareScratch(at('other'), now_ms)).rejects.toMatchObject({ code: 'LW-DATA-DIR' });
+});
