@@ -40,30 +40,6 @@ function unprivileged(command: string, args: readonly string[]): [string, string
   return ['setpriv', ['--reuid=postgres', '--regid=postgres', '--init-groups', command, ...args]];
 }
 
-/** Settings for TLS on the loopback, with a fresh certificate in `folder`. */
-async function tlsSettings(folder: string): Promise<string[]> {
-  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
-  const args = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    '2',
-    '-keyout',
-    key,
-    '-out',
-    certificate,
-  ];
-  await promisify(execFile)(...unprivileged('openssl', [...args, ...subject]), { cwd: '/' });
-  await chmod(key, 0o600);
-  return ['listen_addresses=127.0.0.1', 'ssl=on', `ssl_key_file=${key}`, `ssl_cert_file=${certificate}`];
-}
-
 function endIfAlive(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
@@ -75,21 +51,15 @@ function endIfAlive(pid: number): void {
 /** A real PostgreSQL of its own on a socket in a folder of its own; ended and removed with its scope. */
 export class PostgresServer implements AsyncDisposable {
   readonly #folder: string;
-  readonly #bin: string;
-  readonly #settings: readonly string[];
-  readonly #port: number;
+  readonly #bin: Binaries;
+  readonly #tls_port: number | null;
   #child: ChildProcess | null = null;
   log = '';
 
-  private constructor(
-    home: { readonly folder: string; readonly bin: string },
-    settings: readonly string[],
-    port: number,
-  ) {
-    this.#folder = home.folder;
-    this.#bin = home.bin;
-    this.#settings = settings;
-    this.#port = port;
+  private constructor(folder: string, bin: Binaries, tls_port: number | null) {
+    this.#folder = folder;
+    this.#bin = bin;
+    this.#tls_port = tls_port;
   }
 
   /**
@@ -101,19 +71,35 @@ export class PostgresServer implements AsyncDisposable {
     if (bin === null) throw new Error(POSTGRES_MISSING ?? 'no PostgreSQL');
     const folder = await mkdtemp(join(tmpdir(), 'leeway-pg-'));
     await chmod(folder, 0o777);
+    const server = new PostgresServer(folder, bin, tls_port ?? null);
+    try {
+      await server.#create();
+      await server.restart();
+      return server;
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #create(): Promise<void> {
+    const run = (command: string, args: readonly string[]) =>
+      promisify(execFile)(...unprivileged(command, args), { cwd: '/' });
     // a language's order, where the server knows one by itself: nothing may depend on a database being in byte order
-    const locale = bin.version >= 15 ? ['--locale-provider=icu', '--icu-locale=en-US', '--locale=C'] : ['--no-locale'];
-    const args = ['-D', join(folder, 'data'), '-U', 'leeway', '-A', 'trust', '-E', 'UTF8', '--no-sync', ...locale];
-    await promisify(execFile)(...unprivileged(join(bin.folder, 'initdb'), args), { cwd: '/' });
-    const network = tls_port === undefined ? ['listen_addresses='] : await tlsSettings(folder);
-    const server = new PostgresServer({ folder, bin: bin.folder }, network, tls_port ?? 5432);
-    await server.restart();
-    return server;
+    const locale =
+      this.#bin.version >= 15 ? ['--locale-provider=icu', '--icu-locale=en-US', '--locale=C'] : ['--no-locale'];
+    const cluster = ['-D', join(this.#folder, 'data'), '-U', 'leeway', '-A', 'trust', '-E', 'UTF8', '--no-sync'];
+    await run(join(this.#bin.folder, 'initdb'), [...cluster, ...locale]);
+    if (this.#tls_port === null) return;
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+    await run('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', this.#key, '-out', this.certificate]);
+    await chmod(this.#key, 0o600);
   }
 
   /** For openPostgresControl; each test takes a schema of its own. */
   get url(): string {
-    return `postgres://leeway@localhost:${this.#port}/postgres?host=${this.#folder}`;
+    return `postgres://leeway@localhost:${this.#tls_port ?? 5432}/postgres?host=${this.#folder}`;
   }
 
   /** PEM file of the certificate, for `sslrootcert`. */
@@ -121,9 +107,13 @@ export class PostgresServer implements AsyncDisposable {
     return join(this.#folder, 'certificate.pem');
   }
 
+  get #key(): string {
+    return join(this.#folder, 'key.pem');
+  }
+
   /** The socket behind `url`, for a test that puts something between. */
   get socket(): string {
-    return join(this.#folder, `.s.PGSQL.${this.#port}`);
+    return join(this.#folder, `.s.PGSQL.${this.#tls_port ?? 5432}`);
   }
 
   /** Process id of the running server; its death takes all sessions with it. */
@@ -134,7 +124,7 @@ export class PostgresServer implements AsyncDisposable {
   /** Runs SQL as the superuser beside all drivers, with psql; rows as text, columns separated by `|`. */
   async sql(text: string): Promise<string[]> {
     const args = ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d', this.url, '-c', text];
-    const { stdout } = await promisify(execFile)(join(this.#bin, 'psql'), args);
+    const { stdout } = await promisify(execFile)(join(this.#bin.folder, 'psql'), args);
     return stdout.split('\n').filter((line) => line !== '');
   }
 
@@ -149,14 +139,16 @@ export class PostgresServer implements AsyncDisposable {
 
   async #startOnce(): Promise<boolean> {
     const settings = [
-      ...this.#settings,
-      `port=${this.#port}`,
+      ...(this.#tls_port === null
+        ? ['listen_addresses=']
+        : ['listen_addresses=127.0.0.1', 'ssl=on', `ssl_key_file=${this.#key}`, `ssl_cert_file=${this.certificate}`]),
+      `port=${this.#tls_port ?? 5432}`,
       `unix_socket_directories=${this.#folder}`,
       'fsync=off',
       'max_connections=60',
     ];
     const args = ['-D', join(this.#folder, 'data'), ...settings.flatMap((setting) => ['-c', setting])];
-    const child = spawn(...unprivileged(join(this.#bin, 'postgres'), args), {
+    const child = spawn(...unprivileged(join(this.#bin.folder, 'postgres'), args), {
       cwd: '/',
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
