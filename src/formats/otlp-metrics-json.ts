@@ -73,7 +73,8 @@ function messageBytes(name: string, value: unknown, { depth, path }: Place): Uin
   const parts: Uint8Array[] = [];
   for (const [key, item] of Object.entries(value)) {
     const field = fieldOf(fields, key);
-    if (field !== null && item !== null) parts.push(...writeField(field, item, { depth, path: `${path}.${key}` }));
+    if (field === null || item === null) continue;
+    for (const part of writeField(field, item, { depth, path: `${path}.${key}` })) parts.push(part);
   }
   return concatenated(parts);
 }

@@ -77,7 +77,7 @@ export function canonicalBytes(labels: readonly LabelPair[]): Uint8Array {
 export type Words = { readonly low: number; readonly high: number };
 
 /**
- * The id of a series: FNV-1a with 64 bits (offset basis cbf29ce484222325, prime 100000001b3; Fowler, Noll, Vo, RFC 9923)
+ * The id of a series: FNV-1a with 64 bits (offset basis cbf29ce484222325, prime 100000001b3; Fowler, Noll, Vo, draft-eastlake-fnv)
  * over `canonicalBytes` of its labels. It depends on nothing else and never changes with a version. Of 10 million
  * series two share an id with probability 3·10⁻⁶ (n²/2^65); it is no defence against a sender who seeks collisions in its
  * own data.

@@ -24,7 +24,6 @@ export type TestValue =
   | { readonly [key: string]: TestValue };
 export type TestAttributes = Readonly<Record<string, TestValue>>;
 
-export type TestPoint = Field;
 export type TestMetric = {
   readonly name: string;
   readonly unit?: string;

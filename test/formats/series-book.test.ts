@@ -1,0 +1,183 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { decodeRemoteWrite } from '../../src/formats/remote-write.ts';
+import { SeriesBook, UNDESCRIBED } from '../../src/formats/series-book.ts';
+import { canonicalBytes, canonicalLabels, idText, type LabelPair, seriesId } from '../../src/formats/series-labels.ts';
+import { writeRequest } from './remote-write-messages.ts';
+import { freshTarget, readable, rowsOf, seriesText, taken } from './sample-rows.ts';
+
+const AT = 1_763_596_800_000;
+
+/** FNV-1a, 64 bits, as draft-eastlake-fnv writes it down. */
+function fnv1a64(bytes: Uint8Array): bigint {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of bytes) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  return hash;
+}
+
+const labels = (metric: string, extra: Readonly<Record<string, string>> = {}): LabelPair[] => [
+  ['__name__', metric],
+  ...Object.entries(extra),
+];
+
+test.each([
+  // the authors' own test vectors (isthe.com/chongo/src/fnv/test_fnv.c)
+  ['', 0xcbf29ce484222325n],
+  ['a', 0xaf63dc4c8601ec8cn],
+  ['foobar', 0x85944171f73967e8n],
+])('the hash of %j is the published one', (text, hash) => {
+  expect(idText(seriesId(new TextEncoder().encode(text)))).toBe(hash.toString());
+});
+
+test('the id is FNV-1a of the sorted labels, and does not depend on their order', () => {
+  const bytes = Buffer.concat([
+    Buffer.from('__name__'),
+    Buffer.of(255),
+    Buffer.from('up'),
+    Buffer.of(255),
+    Buffer.from('job'),
+    Buffer.of(255),
+    Buffer.from('é'),
+    Buffer.of(255),
+  ]);
+  for (const pairs of [labels('up', { job: 'é' }), labels('up', { job: 'é' }).toReversed()]) {
+    const canonical = canonicalLabels(pairs);
+    if (!('labels' in canonical)) throw new Error(canonical.fault.reason);
+    expect(idText(seriesId(canonicalBytes(canonical.labels)))).toBe(fnv1a64(bytes).toString());
+  }
+});
+
+test('any bytes hash as the definition says', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => idText(seriesId(bytes)) === fnv1a64(bytes).toString()),
+  );
+});
+
+test('a series is announced once, with a label named __proto__ kept as a label', () => {
+  const book = new SeriesBook();
+  const hostile: LabelPair[] = [
+    ['__name__', 'up'],
+    ['__proto__', 'x'],
+    ['constructor', 'y'],
+  ];
+  const series = book.resolve(hostile, UNDESCRIBED);
+  expect(book.resolve(hostile, UNDESCRIBED)).toBe(series);
+  const [row, ...more] = book.drainNew();
+  expect(more).toEqual([]);
+  expect(Object.entries(row?.labels ?? {})).toEqual(hostile);
+  expect(Object.getPrototypeOf(row?.labels)).toBeNull();
+  expect(book.drainNew()).toEqual([]);
+});
+
+test('series of a refused batch are announced again', () => {
+  const book = new SeriesBook();
+  book.resolve(labels('a'), UNDESCRIBED);
+  const refused = book.drainNew();
+  book.resolve(labels('b'), UNDESCRIBED);
+  book.returnNew(refused);
+  book.returnNew(refused);
+  expect(book.drainNew().map((row) => row.metric)).toEqual(['b', 'a']);
+});
+
+test('series over the cap become one overflow series a metric, and the offending label is named', () => {
+  const target = freshTarget({ series_max: 10 });
+  const series = Array.from({ length: 110 }, (_, index) => ({
+    labels: labels('requests', { code: index % 2 === 0 ? '200' : '500', user: `u${index}` }),
+    samples: [[AT, index]] as const,
+  }));
+  for (let round = 0; round < 2; round++)
+    expect(taken(decodeRemoteWrite(writeRequest(...series), target)).samples_count).toBe(110);
+  const { samples, series: announced } = readable(target);
+  expect(announced).toHaveLength(11);
+  expect(samples['requests{__overflow__="true"}']).toHaveLength(200); // 100 over the cap, twice
+  expect(target.book.overflow_count).toBe(200);
+  const [worst] = target.book.offenders(5);
+  expect(worst).toMatchObject({
+    metric: 'requests',
+    refused_count: 200,
+    labels: [{ name: 'user' }, { name: 'code', values_count: 2 }],
+  });
+  expect(worst?.labels[0]?.values_count).toBeGreaterThan(80); // 100 values, estimated
+  expect(worst?.labels[0]?.values_count).toBeLessThan(120);
+});
+
+test('series below the cap keep their identity while others overflow', () => {
+  const target = freshTarget({ series_max: 2 });
+  const one = { labels: labels('a'), samples: [[AT, 1]] as const };
+  taken(
+    decodeRemoteWrite(
+      writeRequest(one, { labels: labels('b'), samples: [[AT, 2]] }, { labels: labels('c'), samples: [[AT, 3]] }, one),
+      target,
+    ),
+  );
+  expect(readable(target).samples).toEqual({
+    'a{}': [
+      [AT, 1],
+      [AT, 1],
+    ],
+    'b{}': [[AT, 2]],
+    'c{__overflow__="true"}': [[AT, 3]],
+  });
+});
+
+test('endless metric names over the cap do not become endless series', () => {
+  const book = new SeriesBook({ series_max: 1 });
+  for (let index = 0; index < 5_000; index++) book.resolve(labels(`m${index}`), UNDESCRIBED);
+  expect(book.series_count).toBe(1 + 1_000 + 1); // the one, 1,000 overflow series, and the one of all others
+});
+
+test('more new series than may wait ask the sender to come again, and the next try goes on where it ended', () => {
+  const target = freshTarget({ new_max: 3 });
+  const body = writeRequest(
+    ...['a', 'b', 'c', 'd', 'e'].map((name) => ({ labels: labels(name), samples: [[AT, 1]] as const })),
+  );
+  expect(decodeRemoteWrite(body, target)).toMatchObject({ kind: 'retry', code: 'LW-OVERLOADED' });
+  expect(target.columns.rows).toBe(0);
+  expect(target.book.drainNew().map((row) => row.metric)).toEqual(['a', 'b', 'c']);
+  taken(decodeRemoteWrite(body, target));
+  expect(target.book.drainNew().map((row) => row.metric)).toEqual(['d', 'e']);
+});
+
+test('idle series are forgotten and make room; those that stay keep id and exponent', () => {
+  const target = freshTarget({ series_max: 3 });
+  const stays = { labels: labels('stays'), samples: [[AT, 0.25]] as const };
+  const goes = ['x', 'y'].map((name) => ({ labels: labels(name), samples: [[AT, 1]] as const }));
+  taken(decodeRemoteWrite(writeRequest(stays, ...goes), target));
+  const before = readable(target);
+  expect(target.book.evictIdle()).toBe(0);
+  taken(decodeRemoteWrite(writeRequest(stays), target));
+  expect(target.book.evictIdle()).toBe(2);
+  taken(
+    decodeRemoteWrite(
+      writeRequest({ ...stays, samples: [[AT, 1]] }, { labels: labels('new'), samples: [[AT, 1]] }),
+      target,
+    ),
+  );
+  const rows = rowsOf(target.columns.take());
+  expect(rows.map((row) => row.exponent)).toEqual([2, 2, 0]); // 0.25, then 1 at the exponent that 0.25 left
+  expect(target.book.drainNew().map(seriesText)).toEqual(['new{}']);
+  expect(rows[1]?.id).toBe(before.series.find((row) => row.metric === 'stays')?.id);
+});
+
+test('many series, in changing order and with several bodies, are never mixed up', () => {
+  const random = fc.shuffledSubarray(
+    Array.from({ length: 300 }, (_, index) => index),
+    { minLength: 1 },
+  );
+  const target = freshTarget();
+  const known = new Map<string, number>();
+  fc.assert(
+    fc.property(random, (order) => {
+      const series = order.map((index) => ({
+        labels: labels(`m${index % 7}`, { i: String(index) }),
+        samples: [[AT, index]] as const,
+      }));
+      taken(decodeRemoteWrite(writeRequest(...series), target));
+      for (const row of target.book.drainNew()) known.set(row.id, Number(row.labels['i']));
+      const rows = rowsOf(target.columns.take());
+      expect(rows.map((row) => known.get(row.id))).toEqual(order);
+    }),
+    { numRuns: 60 },
+  );
+  expect(target.book.series_count).toBe(known.size);
+});
