@@ -3,13 +3,14 @@ import { Readable } from 'node:stream';
 import { ClickHouseError, ClickHouseLogLevel, type ClickHouseSettings, createClient } from '@clickhouse/client';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
-import type { QueryParameters, Store } from '../core/ports.ts';
+import type { QueryParameters } from '../core/ports.ts';
 import { Concurrency } from './concurrency.ts';
 import { type Blocks, type Engine, EngineError, type WritingSession } from './engine.ts';
 import { AUTHENTICATION_CODE, READONLY_CODE } from './engine-codes.ts';
 import { FrameInsertion } from './frame-insertion.ts';
-import { literal, DATABASE } from './schema.ts';
-import { SqlStore } from './sql-store.ts';
+import { DATABASE, literal } from './names.ts';
+import { RETENTION, type Retention } from './rollup-schema.ts';
+import { type RolledStore, SqlStore } from './sql-store.ts';
 
 /** A user of the server. The password is read when it is first needed, and again when the server refuses it. */
 export type Login = { readonly username: string; readonly readPassword: () => Promise<string> };
@@ -41,6 +42,7 @@ export type ClickHouseStoreOptions = {
   readonly request_timeout_ms?: number;
   /** Inserts that may run at once. Default 8. */
   readonly inserts_max?: number;
+  readonly retention?: Retention;
 };
 
 const QUERY_MEMORY_BYTES_MAX = 2 * 1_073_741_824;
@@ -57,7 +59,7 @@ const QUOTED = { output_format_json_quote_64bit_integers: 1 } as const;
  * A store on a ClickHouse server or cluster, over HTTP. Creates or migrates the tables. Failures: LW-CONFIG, LW-STORE-AUTH,
  * LW-STORE-GONE when the server cannot be reached, LW-STORE.
  */
-export async function openClickHouseStore(options: ClickHouseStoreOptions): Promise<Store> {
+export async function openClickHouseStore(options: ClickHouseStoreOptions): Promise<RolledStore> {
   if (options.database !== DATABASE)
     throw new LeewayError(
       'LW-CONFIG',
@@ -73,6 +75,7 @@ export async function openClickHouseStore(options: ClickHouseStoreOptions): Prom
   const store = new SqlStore({
     engine,
     clock,
+    schema: { topology: { cluster: options.cluster }, retention: options.retention ?? RETENTION },
     account: { tail_ms: ACCOUNT_TAIL_MS },
     insertion: (ledger) => new FrameInsertion({ engine, ledger, concurrency, onSplit }),
   });

@@ -1,8 +1,9 @@
 import type { Delivery, FrameHeader } from '../core/ports.ts';
 import { SAMPLES, type TableName } from '../core/tables.ts';
 import { frameColumns } from '../formats/record-rows.ts';
+import { quoted } from './names.ts';
 import { type SampleLineage, sampleSelect, sampleStructure } from './sample-schema.ts';
-import { keyColumns, quoted, tableName } from './schema.ts';
+import { keyColumns, tableName } from './schema.ts';
 
 /**
  * Statements of an insert. `incoming`: the rows of a delivery, decoded once and not five times (2,000 frames of 10 rows:

@@ -8,7 +8,7 @@ import type { QueryParameters } from '../core/ports.ts';
 import { taken } from './data-dir-lock.ts';
 import { type Blocks, type Engine, EngineError, parseLines, type WritingSession } from './engine.ts';
 import type { ChildReply, ChildRequest } from './embedded-protocol.ts';
-import { literal } from './schema.ts';
+import { literal } from './names.ts';
 
 export type StoreEvent = { readonly kind: 'store_child_exited' | 'store_child_started'; readonly reason: string };
 

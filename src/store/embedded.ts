@@ -1,11 +1,11 @@
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
-import type { Store } from '../core/ports.ts';
 import { lockDataDir } from './data-dir-lock.ts';
 import { EmbeddedEngine, type StoreEvent } from './embedded-engine.ts';
 import type { Engine } from './engine.ts';
-import { SqlStore } from './sql-store.ts';
+import { RETENTION, type Retention } from './rollup-schema.ts';
+import { type RolledStore, SqlStore } from './sql-store.ts';
 import { WholeInsertion } from './whole-insertion.ts';
 
 export type { StoreEvent } from './embedded-engine.ts';
@@ -18,13 +18,14 @@ export type EmbeddedStoreOptions = {
   readonly query_timeout_ms?: number;
   /** Memory after which the engine ends a query. Default 2 GiB. */
   readonly query_memory_bytes_max?: number;
+  readonly retention?: Retention;
 };
 
 /**
  * The embedded telemetry store: chdb in a child process that owns `data_dir/store`. Takes the lock of the whole data
  * directory and creates the tables. Failures: LW-DATA-DIR-TAKEN, LW-DATA-DIR.
  */
-export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<RolledStore> {
   const { clock } = options;
   assertReadable(path.resolve(options.data_dir));
   await using opening = new AsyncDisposableStack();
@@ -44,7 +45,12 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     select: (sql, parameters) => child.select(sql, parameters),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
-  const store = new SqlStore({ engine, clock, insertion: (ledger) => new WholeInsertion(engine, ledger) });
+  const store = new SqlStore({
+    engine,
+    clock,
+    insertion: (ledger) => new WholeInsertion(engine, ledger),
+    schema: { topology: { cluster: null }, retention: options.retention ?? RETENTION },
+  });
   await store.migrate(new AbortController().signal);
   resources.use(opening.move());
   return store;

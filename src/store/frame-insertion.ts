@@ -2,11 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { ok, type Outcome, reject, type RejectedFrame, retry } from '../core/outcome.ts';
 import type { Delivery } from '../core/ports.ts';
+import { SAMPLES } from '../core/tables.ts';
 import type { Concurrency } from './concurrency.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { MEMORY_CODE, POISON_CODES, PUSHBACK_CODES } from './engine-codes.ts';
 import { frameSpans, lineageBlocks, type Span } from './frame-spans.ts';
-import { insertAll, type Insertion, type Ledger, withIncoming } from './insertion.ts';
+import { insertAll, type Insertion, type Ledger, minutesOf, withIncoming } from './insertion.ts';
 
 /** Rows of one insert: below the 1,048,449 of a block, so that a day's rows are one part and appear at once. */
 const INSERT_ROWS_MAX = 1_000_000;
@@ -81,6 +82,7 @@ export class FrameInsertion implements Insertion {
         const { found, duplicates } = await withIncoming(session, () => insertAll(session, rows, { pieces }));
         const expected = frames.reduce((sum, frame) => sum + frame.rows, 0);
         if (found !== expected) throw new EngineError(0, `the engine read ${found} rows of ${expected}`);
+        if (delivery.table === SAMPLES) await ledger.mark(session, minutesOf(bytesOf(bytes, spans)));
         await ledger.note(session, frames, duplicates);
       }, signal);
       end = 'ok';
@@ -104,6 +106,11 @@ export class FrameInsertion implements Insertion {
     if (code === null) throw error;
     return retry('LW-SPOOL-IO', `the delivery's file: ${code}`, wait_ms);
   }
+}
+
+/** The bytes of neighbouring frames. */
+function bytesOf(bytes: Buffer, spans: readonly Span[]): Buffer {
+  return bytes.subarray(spans[0]?.start ?? 0, spans.at(-1)?.end ?? 0);
 }
 
 function isDivisible({ engine_code }: EngineError): boolean {

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Delivery, FrameHeader } from '../core/ports.ts';
+import { sampleBlocks } from '../formats/sample-frame.ts';
 import type { AccountReader } from './account.ts';
 import {
   countIncoming,
@@ -14,7 +16,25 @@ import {
   structureOf,
 } from './delivery-sql.ts';
 import type { Blocks, WritingSession } from './engine.ts';
-import { FRAMES } from './schema.ts';
+import { FRAMES } from './names.ts';
+import { markDirty } from './rollup.ts';
+
+/** The last minute that a roll-up's DateTime can say: in 2106. Samples beyond it, or before 1970, are not rolled up. */
+const MINUTE_MAX = 71_582_787;
+
+/** Unix minutes that the samples of whole blocks lie in; none for what are no such blocks. */
+export function minutesOf(bytes: Buffer): Set<number> {
+  const minutes = new Set<number>();
+  for (const { rows, times } of sampleBlocks(bytes) ?? []) {
+    for (let row = 0; row < rows; row++) {
+      const at = times + row * 8;
+      const at_ms = bytes.readUInt32LE(at) + bytes.readInt32LE(at + 4) * 4_294_967_296;
+      const minute = Math.floor(at_ms / 60_000);
+      if (minute >= 0 && minute <= MINUTE_MAX) minutes.add(minute);
+    }
+  }
+  return minutes;
+}
 
 /** A way of making deliveries durable: whole files of one writer, or frame by frame where there are many. */
 export interface Insertion {
@@ -60,6 +80,11 @@ export async function loadBlocks(
   return { found, duplicates: new Map(stale.map((row) => [row.lineage, Number(row.found) - Number(row.fresh)])) };
 }
 
+/** A random mark: 64 bits, so that no two are the same. */
+function newMark(): bigint {
+  return randomBytes(8).readBigUInt64LE();
+}
+
 /** The ledger's writing side: a row a frame, after its rows. */
 export class Ledger {
   readonly #account: AccountReader;
@@ -68,6 +93,11 @@ export class Ledger {
   constructor(account: AccountReader, clock: Clock) {
     this.#account = account;
     this.#clock = clock;
+  }
+
+  /** Marks the minutes that samples of an insert lie in, for their roll-ups; before `note`. */
+  mark(session: WritingSession, minutes: ReadonlySet<number>): Promise<void> {
+    return markDirty(session, minutes, newMark);
   }
 
   /** Notes `frames`, at least one and all of one stream, as stored. */

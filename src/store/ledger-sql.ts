@@ -1,5 +1,6 @@
 import type { TableName } from '../core/tables.ts';
-import { DATABASE, literal, tableName } from './schema.ts';
+import { DATABASE, literal } from './names.ts';
+import { tableName } from './schema.ts';
 
 /** A stretch of one stream of the ledger: lineages above `after` and up to `upto`. */
 export type Stretch = { readonly after: bigint; readonly upto: bigint };

@@ -1,16 +1,19 @@
 import type { FrameHeader } from '../core/ports.ts';
 import { SAMPLE_COLUMNS } from '../formats/sample-frame.ts';
+import { mergeTree, onCluster, tableSettings, type Topology } from './topology.ts';
 
 /** Powers of ten that a Float64 holds exactly and that scaled values are divided by. */
 const POWERS = `[${Array.from({ length: 16 }, (_, exponent) => `1e${exponent}`).join(', ')}]`;
 
 /** `CREATE TABLE IF NOT EXISTS` of the samples. `value` is exactly what was sent (formats/scaled-value.ts). */
-export const CREATE_SAMPLES = `CREATE TABLE IF NOT EXISTS \`leeway\`.\`samples\` (
+export function createSamples(topology: Topology): string {
+  return `CREATE TABLE IF NOT EXISTS \`leeway\`.\`samples\`${onCluster(topology)} (
   id UInt64 CODEC(Delta(8), ZSTD(1)), at DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)), mant Int64 CODEC(T64, ZSTD(1)),
   exp Int8 CODEC(ZSTD(1)), precedence UInt64 CODEC(Delta(8), ZSTD(1)), lin UInt64 ALIAS bitNot(precedence),
   value Float64 ALIAS if(exp = 127, reinterpretAsFloat64(mant), mant / ${POWERS}[if(exp = 127, 0, exp) + 1]))
-ENGINE = ReplacingMergeTree(precedence) PARTITION BY toDate(at) ORDER BY (id, at)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
+ENGINE = ${mergeTree('samples', 'Replacing', { topology, argument: 'precedence' })} PARTITION BY toDate(at) ORDER BY (id, at)
+${tableSettings(topology)}`;
+}
 
 /** What a row of samples says of its lineage: an origin that the frames explain, or the lineage itself. */
 export type SampleLineage = 'origin' | 'lineage';

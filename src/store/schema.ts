@@ -1,17 +1,7 @@
-import {
-  type ColumnKind,
-  SAMPLES,
-  type Table,
-  TABLES,
-  type TableName,
-  TYPED_TABLES,
-  type TypedTable,
-} from '../core/tables.ts';
+import { type ColumnKind, SAMPLES, type Table, TABLES, type TableName, type TypedTable } from '../core/tables.ts';
 import { columnParts } from '../formats/record-rows.ts';
-import { CREATE_SAMPLES } from './sample-schema.ts';
-
-/** Database of the telemetry tables. */
-export const DATABASE = 'leeway';
+import { DATABASE, quoted } from './names.ts';
+import { mergeTree, onCluster, tableSettings, type Topology } from './topology.ts';
 
 const COLUMN_TYPES: Readonly<Record<ColumnKind, readonly [type: string, codec: string]>> = {
   text: ['String', 'ZSTD(1)'],
@@ -23,19 +13,6 @@ const COLUMN_TYPES: Readonly<Record<ColumnKind, readonly [type: string, codec: s
   json: ['String', 'ZSTD(1)'],
   id: ['UInt64', 'ZSTD(1)'],
 };
-
-/** The ledger's plain name, where no quotes are taken. */
-export const FRAMES = `${DATABASE}.frames`;
-
-/** An identifier in back quotes. Names come from core/tables.ts only. */
-export function quoted(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``;
-}
-
-/** A string literal. */
-export function literal(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
-}
 
 /** `leeway`.`step` for a record type. */
 export function tableName(type: TableName | 'frames'): string {
@@ -66,7 +43,7 @@ export function keyColumns(type: TableName): string[] {
 }
 
 /** `CREATE TABLE IF NOT EXISTS` of one record type. */
-export function createTable(type: TypedTable): string {
+export function createTable(type: TypedTable, topology: Topology): string {
   const columns = [
     'record_hash UInt64 CODEC(NONE)',
     "at DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
@@ -76,24 +53,16 @@ export function createTable(type: TypedTable): string {
     // the version is 2^64 − 1 − lineage, so that ReplacingMergeTree keeps the row that was accepted first
     'lin UInt64 ALIAS bitNot(precedence)',
   ];
-  return `CREATE TABLE IF NOT EXISTS ${tableName(type)} (${columns.join(', ')})
-ENGINE = ReplacingMergeTree(precedence) PARTITION BY toYYYYMM(at) ORDER BY (${keyColumns(type).map(quoted).join(', ')})
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
+  return `CREATE TABLE IF NOT EXISTS ${tableName(type)}${onCluster(topology)} (${columns.join(', ')})
+ENGINE = ${mergeTree(type, 'Replacing', { topology, argument: 'precedence' })} PARTITION BY toYYYYMM(at) ORDER BY (${keyColumns(type).map(quoted).join(', ')})
+${tableSettings(topology)}`;
 }
 
 /** The ledger: one row a frame, written after the frame's rows. */
-export const CREATE_FRAMES = `CREATE TABLE IF NOT EXISTS ${tableName('frames')} (
+export function createFrames(topology: Topology): string {
+  return `CREATE TABLE IF NOT EXISTS ${tableName('frames')}${onCluster(topology)} (
   lineage UInt64 CODEC(Delta(8), ZSTD(1)), source LowCardinality(String), epoch UInt64 CODEC(ZSTD(1)),
   sequence UInt64 CODEC(Delta(8), ZSTD(1)), parts UInt8, \`table\` LowCardinality(String), rows UInt32 CODEC(T64, ZSTD(1)),
   duplicates UInt32 CODEC(T64, ZSTD(1)), stored_at DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)))
-ENGINE = ReplacingMergeTree ORDER BY lineage SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`;
-
-/** Every statement that an empty store needs, in order, with the table that shows it was done. */
-export function createStatements(): { table: string; sql: string }[] {
-  return [
-    { table: 'frames', sql: `CREATE DATABASE IF NOT EXISTS ${DATABASE}` },
-    { table: 'frames', sql: CREATE_FRAMES },
-    { table: SAMPLES, sql: CREATE_SAMPLES },
-    ...TYPED_TABLES.map((type) => ({ table: type, sql: createTable(type) })),
-  ];
+ENGINE = ${mergeTree('frames', 'Replacing', { topology })} ORDER BY lineage ${tableSettings(topology)}`;
 }

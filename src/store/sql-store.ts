@@ -7,32 +7,42 @@ import { type Engine, EngineError } from './engine.ts';
 import { TIMEOUT_CODES } from './engine-codes.ts';
 import { type Insertion, Ledger } from './insertion.ts';
 import { COMPLETE_SEQUENCES, LINEAGE_MAX } from './ledger-sql.ts';
-import { migrate } from './migrate.ts';
+import { migrate, type MigrateOptions } from './migrate.ts';
+import { type RolledUp, rollUp } from './rollup.ts';
 
 export type SqlStoreOptions = {
   readonly engine: Engine;
   readonly clock: Clock;
   readonly insertion: (ledger: Ledger) => Insertion;
   readonly account?: AccountOptions;
+  readonly schema: MigrateOptions;
 };
 
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
 
+/** A Store whose samples are rolled up by a loop of the caller. */
+export type RolledStore = Store & {
+  /** One pass of roll-ups up to the minute before `now_ms`; see rollup.ts. */
+  rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp>;
+};
+
 /** The Store of any engine that speaks ClickHouse's SQL. Owns its engine. */
-export class SqlStore implements Store {
+export class SqlStore implements RolledStore {
   readonly #engine: Engine;
   readonly #account: AccountReader;
   readonly #insertion: Insertion;
+  readonly #schema: MigrateOptions;
 
-  constructor({ engine, clock, insertion, account }: SqlStoreOptions) {
+  constructor({ engine, clock, insertion, account, schema }: SqlStoreOptions) {
     this.#engine = engine;
+    this.#schema = schema;
     const never = new AbortController().signal; // callers share a reading
     this.#account = new AccountReader((sql, parameters) => this.#select(sql, parameters, never), clock, account);
     this.#insertion = insertion(new Ledger(this.#account, clock));
   }
 
   migrate(signal: AbortSignal): Promise<void> {
-    return migrate(this.#engine, signal);
+    return migrate(this.#engine, this.#schema, signal);
   }
 
   async insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
@@ -69,6 +79,10 @@ export class SqlStore implements Store {
   async lineageMax(signal: AbortSignal): Promise<bigint> {
     const [row] = await this.query<{ lineage: string }>(LINEAGE_MAX, {}, signal);
     return BigInt(row?.lineage ?? 0);
+  }
+
+  rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp> {
+    return rollUp(this.#engine, { now_ms, raw_days: this.#schema.retention.raw_days }, signal);
   }
 
   [Symbol.asyncDispose](): PromiseLike<void> {

@@ -8,7 +8,15 @@ import { sampleBlocks } from '../formats/sample-frame.ts';
 import { insertBlocks, structureOf } from './delivery-sql.ts';
 import { type Engine, EngineError, type WritingSession } from './engine.ts';
 import { PASSING_CODES } from './engine-codes.ts';
-import { type Inserted, type Insertion, insertAll, type Ledger, loadBlocks, withIncoming } from './insertion.ts';
+import {
+  type Inserted,
+  type Insertion,
+  insertAll,
+  type Ledger,
+  loadBlocks,
+  minutesOf,
+  withIncoming,
+} from './insertion.ts';
 import { SampleOrder } from './sample-order.ts';
 
 const NO_DUPLICATES: Inserted['duplicates'] = new Map();
@@ -40,6 +48,7 @@ export class WholeInsertion implements Insertion {
         // what the engine does not see it would not store, and say nothing
         if (found !== delivery.rows)
           return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${delivery.path}`);
+        if (delivery.table === SAMPLES) await this.#ledger.mark(session, minutesOf(await readFile(delivery.path)));
         await this.#ledger.note(session, delivery.frames, duplicates);
         return ok(undefined);
       }, signal);

@@ -1,0 +1,119 @@
+import type { Engine, WritingSession } from './engine.ts';
+import type { RollupTable } from './rollup-schema.ts';
+
+/** Minutes computed by one statement: 10,000 series at one sample a second are 36 million rows an hour. */
+const MINUTES_A_STATEMENT = 60;
+/** Minutes of one call, the newest first; the next one goes on. */
+const MINUTES_MAX = 240;
+/** Minutes listed by one call. */
+const LISTED_MAX = 10_000;
+const MINUTE_MS = 60_000;
+
+/** Bits of Prometheus' stale marker: it says that a series ended and is no value. */
+const STALE_BITS = '0x7ff0000000000002';
+
+export type RolledUp = {
+  readonly minutes: number;
+  /** Minutes of which raw samples are dropped already: their roll-ups stay as they are. */
+  readonly too_old: number;
+  /** Minutes that are known to wait for the next call. */
+  readonly left: number;
+};
+
+type DirtyRow = { readonly t: string; readonly marks: readonly string[] };
+
+/** Marks the minutes that an insert touched, after its rows are there and before its ledger says so. */
+export async function markDirty(
+  session: WritingSession,
+  minutes: Iterable<number>,
+  newMark: () => bigint,
+): Promise<void> {
+  const rows = Array.from(minutes, (minute) => ({ t: minute * 60, mark: String(newMark()), sign: 1 }));
+  if (rows.length > 0) await session.insert('leeway.samples_dirty', rows);
+}
+
+/**
+ * Computes anew, from deduplicated samples, every past minute that inserts touched and the hours they lie in. Replays and
+ * late samples give the same numbers as if all had come at once, because nothing is added up: a row is replaced. One at a
+ * time (the caller's lease): of two at once the slower could put back what it read earlier, until the next change.
+ */
+export function rollUp(
+  engine: Engine,
+  options: { readonly now_ms: number; readonly raw_days: number },
+  signal: AbortSignal,
+): Promise<RolledUp> {
+  return engine.write(async (session) => {
+    const dirty =
+      await session.rows<DirtyRow>(`SELECT toUnixTimestamp(t) AS t, groupArray(toString(mark)) AS marks FROM (
+  SELECT t, mark FROM leeway.samples_dirty WHERE t <= toDateTime(${Math.floor(options.now_ms / MINUTE_MS) * 60 - 60}, 'UTC')
+  GROUP BY t, mark HAVING sum(sign) > 0
+) GROUP BY t ORDER BY t DESC LIMIT ${LISTED_MAX}`);
+    const oldest_s = Math.floor(options.now_ms / 1000) - options.raw_days * 86_400;
+    const due = dirty.filter((row) => Number(row.t) >= oldest_s).slice(0, MINUTES_MAX);
+    const too_old = dirty.filter((row) => Number(row.t) < oldest_s);
+    for (let from = 0; from < due.length; from += MINUTES_A_STATEMENT) {
+      signal.throwIfAborted();
+      const some = due.slice(from, from + MINUTES_A_STATEMENT);
+      const minutes = some.map((row) => Number(row.t));
+      await session.command(minutesFromSamples(minutes));
+      await session.command(hoursFromMinutes([...new Set(minutes.map((minute) => minute - (minute % 3_600)))]));
+      await unmark(session, some);
+    }
+    await unmark(session, too_old);
+    return { minutes: due.length, too_old: too_old.length, left: dirty.length - too_old.length - due.length };
+  }, signal);
+}
+
+async function unmark(session: WritingSession, rows: readonly DirtyRow[]): Promise<void> {
+  const marks = rows.flatMap(({ t, marks: of }) => of.map((mark) => ({ t: Number(t), mark, sign: -1 })));
+  if (marks.length > 0) await session.insert('leeway.samples_dirty', marks);
+}
+
+/** One thread, and parts merged in the order of the key: sums of doubles depend on the order of their terms. */
+const IN_ORDER = 'SETTINGS max_threads = 1, split_parts_ranges_into_intersecting_and_non_intersecting_final = 0';
+
+function minutesFromSamples(minutes: readonly number[]): string {
+  const finite = 'isFinite(value)';
+  return rollupSql('samples_1m', minutes, {
+    columns: `minIf(value, ${finite}), maxIf(value, ${finite}), sumIf(value, ${finite}), argMaxIf(value, at, ${finite}),
+  countIf(${finite}) AS finite, countIf(NOT ${finite} AND reinterpretAsUInt64(value) != ${STALE_BITS}) AS others`,
+    from: 'samples',
+    time: 'at',
+    seconds: 60,
+    having: 'HAVING finite + others > 0',
+  });
+}
+
+function hoursFromMinutes(hours: readonly number[]): string {
+  return rollupSql('samples_1h', hours, {
+    columns: `minIf(min, count > 0), maxIf(max, count > 0), sum(samples_1m.sum), argMaxIf(last, samples_1m.t, count > 0),
+  sum(samples_1m.count), sum(samples_1m.non_finite)`,
+    from: 'samples_1m',
+    time: 't',
+    seconds: 3_600,
+    having: '',
+  });
+}
+
+type Shape = {
+  readonly columns: string;
+  readonly from: 'samples' | 'samples_1m';
+  readonly time: 'at' | 't';
+  readonly seconds: number;
+  readonly having: string;
+};
+
+function rollupSql(into: RollupTable, starts: readonly number[], shape: Shape): string {
+  const { columns, from, time, seconds, having } = shape;
+  const list = starts.map((start) => `toDateTime(${start}, 'UTC')`).join(', ');
+  // bounds of the column's own type: against a DateTime, engine 26.7 prunes parts by seconds and loses 00:00:59.999
+  const bound = (at_s: number): string =>
+    time === 'at' ? `fromUnixTimestamp64Milli(toInt64(${at_s * 1_000}), 'UTC')` : `toDateTime(${at_s}, 'UTC')`;
+  const span = `${from}.${time} >= ${bound(Math.min(...starts))} AND ${from}.${time} < ${bound(Math.max(...starts) + seconds)}`;
+  const start = `toStartOfInterval(toDateTime(${from}.${time}, 'UTC'), toIntervalSecond(${seconds}))`;
+  return `INSERT INTO leeway.${into} (id, t, min, max, sum, last, count, non_finite, ver)
+SELECT id, ${start} AS start, ${columns}, (SELECT max(ver) FROM leeway.${into} WHERE t IN (${list})) + 1
+FROM leeway.${from} FINAL WHERE ${span} AND ${start} IN (${list})
+GROUP BY id, start ${having}
+${IN_ORDER}, async_insert = 0, max_partitions_per_insert_block = 0`;
+}
