@@ -61,9 +61,9 @@ export type HeldFrame = MessagePlace & {
   readonly at_ms: number;
 };
 
-/** The lineage of a message: stream (first stream + partition) and offset. */
+/** The lineage of a message: stream (first stream + partition) and offset + 1, since 0 stands for nothing accepted yet. */
 export function lineageAt({ partition, offset }: MessagePlace, stream_first: number): bigint {
-  return (BigInt(stream_first + partition) << STREAM_SHIFT) | offset;
+  return (BigInt(stream_first + partition) << STREAM_SHIFT) | (offset + 1n);
 }
 
 /** The frame of a message, or the reason why it holds none. `lineage`: the one that its place gives it. */

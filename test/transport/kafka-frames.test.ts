@@ -132,8 +132,9 @@ test('one row larger than a topic takes is refused as too large, not sent', () =
 test('a frame read from partition 3, offset 5 bears that place in its lineage and is otherwise what was sent', () => {
   const [message] = frameMessages({ ...name, records: steps(0, 3) });
   const place = { partition: 3, offset: 5n };
-  const lineage = lineageAt(place, 2); // stream 2 + 3 = 5: 5 · 2^52 + 5
-  expect(lineage).toBe(5n * 2n ** 52n + 5n);
+  const lineage = lineageAt(place, 2); // stream 2 + 3 = 5, place 5 + 1: 5 · 2^52 + 6
+  expect(lineage).toBe(5n * 2n ** 52n + 6n);
+  expect(lineageAt({ partition: 0, offset: 0n }, 0)).toBe(1n); // 0 means none
   const held = readMessage(messageOf(message?.value ?? null, 'step'), place, lineage);
   if (typeof held === 'string') throw new Error(held);
   expect(held.header).toMatchObject({ ...name, lineage, rows: 3, table: 'step' });
