@@ -1,16 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import type { LoadedConfig } from '../config.ts';
+import { ENGINE_STATE } from '../control/collections.ts';
 import { openSqliteControl } from '../control/sqlite.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Bus, Control, Store } from '../core/ports.ts';
+import { LeewayError } from '../core/errors.ts';
+import type { Bus, Control } from '../core/ports.ts';
+import { systemRandom } from '../core/random.ts';
 import { writeWhole } from '../files/input.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
+import type { RolledStore } from '../store/sql-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';
 import { reserveBytes } from '../transport/disk-space.ts';
 import { openSpool } from '../transport/spool.ts';
+import { absentBus, absentStore } from './absent-doors.ts';
+import type { RolePlan } from './role-plan.ts';
 import { countedBus } from './self-watch.ts';
 
 /** What every part of the service stands on and tells. */
@@ -21,46 +28,87 @@ export type Ground = {
   readonly metrics: ServiceMetrics;
 };
 
-/** The stores and the bus of a data directory. */
+/** The stores and the bus of a process. */
 export type Doors = {
-  readonly store: Store;
+  readonly store: RolledStore;
   readonly bus: Bus;
   readonly control: Control;
-  /** Names this installation over restarts. */
+  /** Names this installation over restarts, and is the same in all of its processes. */
   readonly installation: string;
+  /** This process's name in leases. */
+  readonly holder: string;
 };
 
-/** Opens the data directory: the store first, since it takes the lock. `stack` closes all in reverse order. */
-export async function openDoors(
-  { loaded, clock, logger, metrics }: Ground,
-  stack: AsyncDisposableStack,
-): Promise<Doors> {
-  const { config, paths } = loaded;
-  const warn = (event: { readonly kind: string; readonly reason: string }): void =>
-    event.kind === 'store_child_started'
-      ? logger.debug({ kind: event.kind }, event.reason)
-      : logger.warn({ kind: event.kind }, event.reason);
-  const store = stack.use(await openEmbeddedStore({ data_dir: paths.data_dir, clock, onEvent: warn }));
-  const never = new AbortController().signal;
-  const known = { sequences: await store.sequences(never), lineage_max: await store.lineageMax(never) };
-  const spool = stack.use(
-    await openSpool({
-      data_dir: paths.data_dir,
-      ...config.spool,
-      reserve_bytes: await reserveBytes(paths.data_dir, config.spool.bytes_max),
-      clock,
-      known,
-      onEvent: warn,
-    }),
-  );
-  const bus = countedBus(spool, metrics);
-  const control = stack.use(await openSqliteControl({ data_dir: paths.data_dir, clock }));
-  const installation = await installationId(paths.data_dir);
-  return { store, bus, control, installation };
+type Warn = (event: { readonly kind: string; readonly reason: string }) => void;
+
+/**
+ * Opens what `plan` asks for and the configuration names: the store first, since the embedded one takes the lock of the
+ * data directory. Drivers that are not used are not loaded. `stack` closes all in reverse order.
+ */
+export async function openDoors(ground: Ground, stack: AsyncDisposableStack, plan: RolePlan): Promise<Doors> {
+  const { logger, metrics, loaded } = ground;
+  const warn: Warn = ({ kind, reason }) =>
+    kind === 'store_child_started' ? logger.debug({ kind }, reason) : logger.warn({ kind }, reason);
+  const store = stack.use(plan.store ? await openStore(ground, warn) : absentStore());
+  const bus = countedBus(stack.use(plan.bus ? await openBus(ground, warn, store) : absentBus()), metrics);
+  const control = stack.use(await openControl(ground, warn));
+  if (loaded.config.control.kind === 'sqlite') {
+    const installation = await ownInstallation(loaded.paths.data_dir);
+    // of a data directory there is one process: after a crash its successor has the same name and need not wait
+    return { store, bus, control, installation, holder: installation };
+  }
+  const installation = await sharedInstallation(control, ground.clock);
+  return { store, bus, control, installation, holder: `${process.pid}@${randomUUID()}` };
 }
 
-/** A name for this installation that stays the same over restarts: `ce-source` and dispatch keys carry it. */
-async function installationId(data_dir: string): Promise<string> {
+async function openStore({ loaded, clock }: Ground, onEvent: Warn): Promise<RolledStore> {
+  const { store, retention } = loaded.config;
+  if (store.kind === 'embedded')
+    return openEmbeddedStore({ data_dir: loaded.paths.data_dir, clock, onEvent, retention });
+  const { openClickHouseStore } = await import('../store/clickhouse.ts');
+  const { password_file, username, url, database, cluster } = store;
+  const readPassword = (): Promise<string> => secretOf(loaded, password_file ?? null);
+  return openClickHouseStore({ url, database, cluster, writer: { username, readPassword }, clock, onEvent, retention });
+}
+
+async function openBus({ loaded, clock }: Ground, onEvent: Warn, store: RolledStore): Promise<Bus> {
+  const { bus, spool } = loaded.config;
+  const { data_dir } = loaded.paths;
+  if (bus.kind === 'embedded') {
+    const never = new AbortController().signal;
+    const known = { sequences: await store.sequences(never), lineage_max: await store.lineageMax(never) };
+    const reserve_bytes = await reserveBytes(data_dir, spool.bytes_max);
+    return openSpool({ data_dir, ...spool, reserve_bytes, clock, known, onEvent });
+  }
+  const { openKafkaBus } = await import('../transport/kafka-bus.ts');
+  const { brokers, driver, topic_prefix, sasl, tls, create_topics } = bus;
+  return openKafkaBus({
+    brokers,
+    driver,
+    topic_prefix,
+    create_topics,
+    scratch_dir: join(tmpdir(), `leeway-${process.pid}`),
+    tls: typeof tls === 'boolean' ? tls : { ca: await readFile(resolve(loaded.source.cwd, tls.ca_file), 'utf8') },
+    sasl: sasl === null ? null : { ...sasl, password: await secretOf(loaded, sasl.password_file) },
+    clock,
+    onEvent,
+  });
+}
+
+async function openControl({ loaded, clock }: Ground, onEvent: Warn): Promise<Control> {
+  const { control } = loaded.config;
+  if (control.kind === 'sqlite') return openSqliteControl({ data_dir: loaded.paths.data_dir, clock });
+  const { openPostgresControl } = await import('../control/postgres.ts');
+  return openPostgresControl({ url: await secretOf(loaded, control.url_file), clock, random: systemRandom, onEvent });
+}
+
+/** The first line of a secret file, '' where there is none. */
+async function secretOf(loaded: LoadedConfig, file: string | null): Promise<string> {
+  return file === null ? '' : ((await loaded.readSecret(file))[0] ?? '');
+}
+
+/** A name for this data directory that stays the same over restarts: `ce-source` and dispatch keys carry it. */
+async function ownInstallation(data_dir: string): Promise<string> {
   const path = join(data_dir, 'installation');
   try {
     return (await readFile(path, 'utf8')).trim();
@@ -68,5 +116,20 @@ async function installationId(data_dir: string): Promise<string> {
     const id = randomUUID(); // the first start in this directory
     await writeWhole(path, `${id}\n`);
     return id;
+  }
+}
+
+/** The same for processes that share a control store: the first one to come names it. */
+async function sharedInstallation(control: Control, clock: Clock): Promise<string> {
+  const id = 'installation/shared';
+  const found = await control.transaction((tx) => tx.get(ENGINE_STATE, id));
+  if (found !== null) return String(Reflect.get(Object(found.body.state), 'id'));
+  const body = { engine: 'installation', updated_at_ms: clock.now_ms(), state: { id: randomUUID() } };
+  try {
+    await control.transaction((tx) => tx.insert(ENGINE_STATE, id, body));
+    return body.state.id;
+  } catch (error) {
+    if (error instanceof LeewayError && error.code === 'LW-CONFLICT') return sharedInstallation(control, clock);
+    throw error;
   }
 }

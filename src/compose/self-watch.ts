@@ -132,8 +132,11 @@ export async function watchdog(control: Control, desk: Desk): Promise<void> {
   });
 }
 
-/** Gauges that are read at the moment of a scrape. */
-export function scrapeGauges(metrics: ServiceMetrics, doors: { bus: Bus; costs: CostBook; control: Control }): void {
+/** Gauges that are read at the moment of a scrape; `costs` null where there is no store to ask. */
+export function scrapeGauges(
+  metrics: ServiceMetrics,
+  doors: { bus: Bus; costs: CostBook | null; control: Control },
+): void {
   metrics.beforeScrape(async () => {
     const backlog = doors.bus.backlog();
     metrics.spoolBytes({}, backlog.bytes);
@@ -151,6 +154,7 @@ export function scrapeGauges(metrics: ServiceMetrics, doors: { bus: Bus; costs: 
       counts.set(`${kind}/${severity}/${status}`, held);
     }
     for (const { count, ...labels } of counts.values()) metrics.incidents(labels, count);
+    if (doors.costs === null) return;
     const { totals } = await doors.costs.ledger({});
     metrics.clear('leeway_cost_usd');
     for (const [category, nano_usd] of Object.entries(totals))
@@ -222,7 +226,9 @@ export function countedBus(bus: Bus, metrics: ServiceMetrics): Bus {
   return {
     publish: async (batch, signal) => {
       const published = await bus.publish(batch, signal);
-      if (!published.repeated) metrics.framesPublished({}, new Set(batch.records.map((record) => record.type)).size);
+      const samples = batch.samples?.rows ?? 0;
+      if (!published.repeated)
+        metrics.framesPublished({}, new Set(batch.records.map((record) => record.type)).size + (samples > 0 ? 1 : 0));
       return published;
     },
     consume: (handle, signal) => bus.consume(handle, signal),

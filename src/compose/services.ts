@@ -31,7 +31,7 @@ import type { Change, Services, SignedBody, StreamEvent } from '../server/servic
 import type { DeliveryItem, SourceItem } from '../server/shapes/telemetry.ts';
 import type { RuleItem, SinkItem } from '../server/shapes/operation.ts';
 
-/** Everything that the services stand on; made by compose/all.ts. */
+/** Everything that the services stand on; made by compose/server-role.ts. */
 export type ServiceParts = {
   readonly bus: Bus;
   readonly store: Store;

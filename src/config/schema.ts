@@ -36,7 +36,7 @@ const bus = Type.Union([
   Type.Object({
     kind: Type.Literal('kafka'),
     brokers: Type.Array(Type.String({ pattern: '^[^\\s:]+:[0-9]{1,5}$' }), { minItems: 1, maxItems: 1000 }),
-    driver: Type.Literal('kafkajs', { default: 'kafkajs' }),
+    driver: Type.Enum(['kafkajs', 'platformatic'], { default: 'kafkajs' }),
     tls: Type.Union([Type.Boolean(), Type.Object({ ca_file: Type.String({ minLength: 1 }) })], { default: false }),
     sasl: Type.Union(
       [
@@ -50,6 +50,17 @@ const bus = Type.Union([
       { default: null },
     ),
     topic_prefix: Type.String({ pattern: '^[A-Za-z0-9._-]{0,200}$', default: 'leeway.' }),
+    /** Null: the topics must be there. */
+    create_topics: Type.Union(
+      [
+        Type.Object({
+          partitions: Type.Integer({ minimum: 1, maximum: 4096 }),
+          replication: Type.Integer({ minimum: 1, maximum: 32 }),
+        }),
+        Type.Null(),
+      ],
+      { default: null },
+    ),
   }),
 ]);
 

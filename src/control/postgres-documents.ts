@@ -16,6 +16,8 @@ type Operator = Exclude<Condition['is'], 'in'>;
  * on the way is kept, so that work which swallows an error cannot make a broken transaction look whole.
  */
 export class PostgresTransaction implements ControlTransaction {
+  /** What waits for the commit. */
+  readonly told: (() => void)[] = [];
   readonly #connection: Connection;
   readonly #schema: Schema;
   #tail: Promise<unknown> = Promise.resolve();
@@ -34,6 +36,10 @@ export class PostgresTransaction implements ControlTransaction {
     this.closed = true;
     await this.#tail;
     return this.#failure;
+  }
+
+  afterCommit(told: () => void): void {
+    this.told.push(told);
   }
 
   async get<Body>(collection: Collection<Body>, id: string): Promise<Document<Body> | null> {

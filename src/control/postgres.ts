@@ -158,7 +158,10 @@ class PostgresControl implements Control {
       throw failure ?? error;
     }
     const failure = (await tx.settle()) ?? (await this.#commit(connection, tx.wrote));
-    if (failure === null) return { kind: 'done', result };
+    if (failure === null) {
+      for (const told of tx.told) told();
+      return { kind: 'done', result };
+    }
     await abandon(this.#pool, connection);
     if (failure.kind === 'again') return { kind: 'again', failure };
     throw failure;

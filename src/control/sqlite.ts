@@ -77,10 +77,12 @@ class SqliteControl implements Control {
   async #run<Result>(work: (tx: ControlTransaction) => Promise<Result>): Promise<Result> {
     const { database } = this.#tables;
     const tx = new SqliteTransaction(this.#tables);
+    let committed = false;
     database.exec('BEGIN IMMEDIATE');
     try {
       const result = await this.#inside.run(true, () => work(tx));
       database.exec('COMMIT');
+      committed = true;
       return result;
     } catch (error) {
       if (database.isTransaction) database.exec('ROLLBACK');
@@ -88,6 +90,7 @@ class SqliteControl implements Control {
       throw error;
     } finally {
       tx.closed = true;
+      if (committed) for (const told of tx.told) told();
     }
   }
 
@@ -170,10 +173,16 @@ function expression(collection: { readonly name: string; readonly indexed: objec
 
 class SqliteTransaction implements ControlTransaction {
   readonly #tables: Tables;
+  /** What waits for the commit. */
+  readonly told: (() => void)[] = [];
   closed = false;
 
   constructor(tables: Tables) {
     this.#tables = tables;
+  }
+
+  afterCommit(told: () => void): void {
+    this.told.push(told);
   }
 
   async get<Body>(collection: Collection<Body>, id: string): Promise<Document<Body> | null> {

@@ -156,6 +156,8 @@ export interface ControlTransaction {
   /** Replaces; throws LW-CONFLICT unless the stored revision equals `revision`. */
   update<Body>(collection: Collection<Body>, id: string, revision: number, body: Body): Promise<void>;
   remove<Body>(collection: Collection<Body>, id: string): Promise<void>;
+  /** Runs `told` once when the transaction is durable; never for an attempt that was rolled back or is repeated. */
+  afterCommit(told: () => void): void;
 }
 
 export interface Control extends AsyncDisposable {

@@ -58,8 +58,10 @@ export class ExternalAlerts {
     return this.#control.transaction(async (tx) => {
       const alerts = all ? await tx.list(EXTERNAL_ALERTS, {}) : await changed(tx, since_ms, now_ms);
       if (all) await forget(tx, alerts, now_ms);
-      this.#looked_ms = now_ms;
-      if (all) this.#all_ms = now_ms;
+      tx.afterCommit(() => {
+        this.#looked_ms = now_ms;
+        if (all) this.#all_ms = now_ms;
+      });
       return externalFindings(
         alerts.map(({ body }) => body),
         now_ms,

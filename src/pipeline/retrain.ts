@@ -379,7 +379,7 @@ export class Retraining {
     const events = event === null ? body.events : [...body.events, { at_ms, ...event }].slice(-EVENTS_MAX);
     const saved = { ...body, events, updated_at_ms: at_ms };
     await tx.update(RETRAIN_DECISIONS, found.id, found.revision, saved);
-    if (event !== null) this.#options.onDecision(saved);
+    if (event !== null) tx.afterCommit(() => this.#options.onDecision(saved));
     return saved;
   }
 }

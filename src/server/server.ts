@@ -49,6 +49,8 @@ export type ServerOptions = {
   readonly version: string;
   /** The root that `web/` and `node_modules/` are in; null = no console. */
   readonly installation: string | null;
+  /** Which of the routes this process answers. Default: all. */
+  readonly serves?: (route: Route) => boolean;
   readonly clock?: Clock;
   /** Tests: an answer that does not fit its schema is a failure. */
   readonly checkAnswers?: boolean;
@@ -77,7 +79,7 @@ export async function createServer(options: ServerOptions): Promise<HttpServer> 
   const clock = options.clock ?? systemClock;
   const context: RouteContext = { ...options, clock, signal: closing.signal };
   const files = options.installation === null ? [] : await loadStatic(options.installation);
-  const routes = allRoutes(context, files, options.version);
+  const routes = allRoutes(context, files, options.version).filter(options.serves ?? (() => true));
   const guard = createGuard({ tokens: options.tokens, public_url: options.settings.public_url });
   const app = fastify({
     ...(await protocolOptions(options.settings.tls)),

@@ -140,6 +140,7 @@ describe('defaults', () => {
       tls: false,
       sasl: null,
       topic_prefix: 'leeway.',
+      create_topics: null,
     });
     expect(config.store).toMatchObject({ kind: 'clickhouse', cluster: null, database: 'leeway' });
   });

@@ -276,6 +276,21 @@ export function controlContract(open: (clock: ManualClock) => Promise<Control>):
     expect(await control.lease('shard', 'two', 1000)).toBe(true);
   });
 
+  test('what waits for the commit is told once, and never for a transaction that rolled back', async () => {
+    await using control = await open(new ManualClock());
+    const told: string[] = [];
+    await control.transaction(async (tx) => {
+      tx.afterCommit(() => told.push('one'));
+      expect(told).toEqual([]);
+    });
+    const failed = control.transaction(async (tx) => {
+      tx.afterCommit(() => told.push('never'));
+      throw new Error('rolled back');
+    });
+    await expect(failed).rejects.toThrow('rolled back');
+    expect(told).toEqual(['one']);
+  });
+
   test('a transaction inside a transaction is a programmer error, not a deadlock', async () => {
     await using control = await open(new ManualClock());
     const nested = control.transaction(() => control.transaction(async () => 1));

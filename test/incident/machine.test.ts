@@ -249,18 +249,18 @@ describe('states over time, fire above 0.2, clear below 0.1', () => {
   });
 
   test('a fault that is older than for_ms opens when it is first seen, a younger one when it has lasted', () => {
-  const rule = ruleOf(held);
-  const seen = (started_at_ms: number, now_ms: number) =>
-    step(null, rule, findingOf(0.3, { started_at_ms }), now_ms).incident;
-  expect(seen(899, 1000)?.state).toBe('firing');
-  expect(seen(900, 1000)?.state).toBe('firing');
-  expect(seen(901, 1000)?.state).toBe('pending');
-  expect(seen(5000, 1000)?.breach_since_ms).toBe(1000); // a clock ahead of ours
-  const pending = seen(950, 1000);
-  expect(step(pending, rule, findingOf(0.3, { started_at_ms: 950 }), 1050).incident?.state).toBe('firing');
-});
+    const rule = ruleOf(held);
+    const seen = (started_at_ms: number, now_ms: number) =>
+      step(null, rule, findingOf(0.3, { started_at_ms }), now_ms).incident;
+    expect(seen(899, 1000)?.state).toBe('firing');
+    expect(seen(900, 1000)?.state).toBe('firing');
+    expect(seen(901, 1000)?.state).toBe('pending');
+    expect(seen(5000, 1000)?.breach_since_ms).toBe(1000); // a clock ahead of ours
+    const pending = seen(950, 1000);
+    expect(step(pending, rule, findingOf(0.3, { started_at_ms: 950 }), 1050).incident?.state).toBe('firing');
+  });
 
-test('thresholds the other way round: fire below 0.9, clear above 0.95', () => {
+  test('thresholds the other way round: fire below 0.9, clear above 0.95', () => {
     const rule = ruleOf({ fire: { below: 0.9 }, clear: { above: 0.95 } });
     const played = play(rule, [
       [0, 0.9],

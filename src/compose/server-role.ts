@@ -37,13 +37,19 @@ import {
   watchdog,
 } from './self-watch.ts';
 import { reload } from './reload.ts';
+import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
 import { createServices } from './services.ts';
 
 /** `leeway.watchdog` goes out this often, so that silence is noticed. */
 const WATCHDOG_MS = 3_600_000;
 
-/** `--role all`: everything in this process, the store in a child. Ends after the signal, in reverse order of starting. */
-export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise<void> {
+/**
+ * `--role all`: everything in this process, an embedded store in a child. The roles of a fleet (gateway, worker, console)
+ * are the same with parts left out. Ends after the signal, in reverse order of starting.
+ */
+export async function runServer(loaded: LoadedConfig, options: RunOptions, role: PlannedRole): Promise<void> {
+  assertShared(role, loaded);
+  const plan = ROLE_PLANS[role];
   const ground = groundOf(loaded);
   const { clock, logger, metrics } = ground;
   const { config, paths } = loaded;
@@ -52,7 +58,7 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
   const tokens = await openTokens(paths.tokens_file, clock);
 
   await using stack = new AsyncDisposableStack();
-  const doors = await openDoors(ground, stack);
+  const doors = await openDoors(ground, stack, plan);
   const stream = new EventStream();
   const deciding = createDeciding(ground, doors, { live, stream });
   const reading = await createReading(ground, doors);
@@ -64,12 +70,13 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
     tokens,
     version: version(),
     installation: INSTALLATION,
+    serves: plan.serves,
   });
-  scrapeGauges(metrics, { ...doors, costs: reading.costs });
+  scrapeGauges(metrics, { ...doors, costs: plan.store ? reading.costs : null });
   const { url } = await listen(server, config.server);
   live.url = url;
   const stop = new AbortController();
-  const loops = await startLoops(ground, { doors, deciding, reading, stream }, stop.signal);
+  const loops = await startLoops(ground, { doors, deciding, reading, stream, plan }, stop.signal);
   const onHangUp = (): void => {
     const told = (error: unknown): void => logger.error({ error: String(error) }, 'reloading failed, nothing changed');
     void reload({ doors, deciding, live, clock }, 'signal').then(
@@ -80,7 +87,7 @@ export async function runAll(loaded: LoadedConfig, options: RunOptions): Promise
   process.on('SIGHUP', onHangUp);
   stack.defer(() => void process.off('SIGHUP', onHangUp));
   options.onReady?.({ url });
-  logger.info({ url, data_dir: paths.data_dir, installation: doors.installation }, 'Leeway is ready');
+  logger.info({ url, role, data_dir: paths.data_dir, installation: doors.installation }, 'Leeway is ready');
   await ended(options.signal);
   logger.info({}, 'draining');
   await server.app.close();
@@ -124,6 +131,7 @@ type Parts = {
   readonly reading: Reading;
   readonly stream: EventStream;
 };
+type RunningParts = Parts & { readonly plan: RolePlan };
 
 function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: Live }): Services {
   const { doors, deciding, reading, live, stream } = parts;
@@ -161,16 +169,27 @@ function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: L
   });
 }
 
-async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Promise<Promise<void>[]> {
-  const { loaded, clock, logger, metrics } = ground;
-  const { doors, deciding, reading, stream } = parts;
-  const { store, bus, control, installation } = doors;
-  const { desk, alerts, courier, retraining, policies } = deciding;
-  const { config } = loaded;
+async function startLoops(ground: Ground, parts: RunningParts, signal: AbortSignal): Promise<Promise<void>[]> {
+  const { logger } = ground;
   const failed = (what: string) => (error: unknown) => {
     const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
     if (!signal.aborted) logger.error({ error: told }, `${what} failed`);
   };
+  const loops = [
+    ...(parts.plan.collects ? [parts.reading.collecting.run(signal)] : []),
+    ...(parts.plan.works ? await workLoops(ground, parts, { signal, failed }) : []),
+  ];
+  return loops.map((loop) => loop.catch(failed('a loop')));
+}
+
+type Running = { readonly signal: AbortSignal; readonly failed: (what: string) => (error: unknown) => void };
+
+async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Running): Promise<Promise<void>[]> {
+  const { loaded, clock, metrics } = ground;
+  const { doors, deciding, reading, stream } = parts;
+  const { store, bus, control, holder } = doors;
+  const { desk, alerts, courier, retraining, policies } = deciding;
+  const { config } = loaded;
   const models = new ModelWatch(
     store,
     {
@@ -195,7 +214,6 @@ async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Pr
       },
       signal,
     ),
-    reading.collecting.run(signal),
     analyse(
       {
         clock,
@@ -210,7 +228,7 @@ async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Pr
         ],
         externalFindings: (now_ms) => alerts.findings(now_ms),
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
-        holder: installation, // of a data directory there is one process: after a crash its successor need not wait
+        holder,
         onAnalysed: analysisLag(metrics, clock),
         onFinding: ({ key, name, value }) => stream.emit({ event: 'finding', data: { id: key, name, value } }),
         onError: failed('analysis'),
@@ -219,7 +237,7 @@ async function startLoops(ground: Ground, parts: Parts, signal: AbortSignal): Pr
     ),
     courier.run(signal),
     every(clock, WATCHDOG_MS, () => watchdog(control, desk), { signal: signal, onError: failed('watchdog') }),
-  ].map((loop) => loop.catch(failed('a loop')));
+  ];
 }
 
 /** Resolves when the signal fires. */
