@@ -137,7 +137,10 @@ export function storeContract(driver: string, subject: () => StoreSubject): void
       await store.insert(delivery, signal);
     expect(await accountOf(store, 'vanished')).toMatchObject({ frame_rows: 4, stored: 4 });
     await alter("ALTER TABLE leeway.step DELETE WHERE job = 'vanished' AND step = 2 SETTINGS mutations_sync = 2");
-    expect(await accountOf(store, 'vanished')).toMatchObject({ frame_rows: 4, duplicates_absorbed: 0, stored: 3 });
+    // rows are counted again at once where that is quick, else a while later
+    const account = (): Promise<object | undefined> => accountOf(store, 'vanished');
+    const expected = { frame_rows: 4, duplicates_absorbed: 0, stored: 3 };
+    await expect.poll(account, { timeout: 30_000 }).toMatchObject(expected);
   });
 
   test(`${driver}: parameters travel beside the text and are never read as SQL`, async () => {
