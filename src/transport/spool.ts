@@ -32,6 +32,8 @@ const REST_MS_MAX = 2_000;
 /** 200,000 wide rows are about 30 MB of columns, which the store sorts in memory. */
 const SEGMENT_ROWS_MAX = 200_000;
 const SEGMENT_BYTES_MAX = 48 * 1_048_576;
+/** Of a small quota a segment is at most a sixteenth: one is being delivered, and one is what policy drops at once. */
+const SEGMENT_SHARE = 16;
 /** Bytes encoded and not yet written: four bodies of the largest size. */
 const QUEUE_BYTES_MAX = 4 * LIMITS.body_bytes_max;
 const RETRY_MS_MIN = 100;
@@ -335,7 +337,8 @@ class Spool implements Bus {
 
   #sealDue(): void {
     const { close_ms = CLOSE_MS, segment_rows_max = SEGMENT_ROWS_MAX } = this.#options;
-    const bytes_max = this.#options.segment_bytes_max ?? SEGMENT_BYTES_MAX;
+    const share_bytes = this.#options.bytes_max / SEGMENT_SHARE;
+    const bytes_max = this.#options.segment_bytes_max ?? Math.min(SEGMENT_BYTES_MAX, share_bytes);
     this.#shelf.sealDue({ rows_max: segment_rows_max, bytes_max, close_ms }, this.#sealRequested);
     this.#sealRequested = false;
   }

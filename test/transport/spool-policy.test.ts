@@ -72,6 +72,16 @@ test('drop_oldest: a full spool takes what is new, gives up the oldest segments 
   expect(frames.map(({ sequence }) => sequence)).toEqual(Array.from({ length: 60 - lost }, (_, at) => lost + 1 + at));
 });
 
+test('what drop_oldest gives up at once is about a sixteenth of the quota, and no more is out of reach while delivered', async () => {
+  await using directory = await scratchDirectory();
+  await using bus = await open(directory.path, { bytes_max: 320_000, policy: 'drop_oldest' });
+  let sequence = 0;
+  while (sum(bus.backlog().dropped) === 0) await bus.publish(batch(++sequence), signal);
+  const { in_flight, dropped } = bus.backlog();
+  // a segment closes with the batch that fills it: a sixteenth of the quota and one batch of 10 records
+  expect(sum(dropped)).toBeLessThanOrEqual((sum(in_flight) + sum(dropped)) / 16 + 20);
+});
+
 test('drop_newest: a full spool keeps what it has, acknowledges what arrives and declares it', async () => {
   await using directory = await scratchDirectory();
   {
