@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { QueryParameters, StoredAccount } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
+import { EXPIRED_ROWS } from './expire.ts';
 import {
   beforeStream,
   ledgerChunk,
@@ -18,6 +19,7 @@ import { type LedgerTotal, LedgerTotals, nameOf, type SequenceRow, type SumRow }
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
 type NewestRow = { lineage: string; tail: string };
 type PartListRow = { table: string; partition: string; parts: string };
+type ExpiredRow = { source: string; epoch: string; place: string; expired: string };
 type StoredRow = { table: string; partition: string; source: string; epoch: string; known: number; stored: string };
 
 /** What one month of one table holds, by source and epoch, while its list of parts is `parts`. */
@@ -181,7 +183,7 @@ export class AccountReader {
   async #count(totals: LedgerTotals, asOf: readonly bigint[]): Promise<void> {
     const started_ms = this.#clock.elapsed_ms();
     await this.#recount(asOf);
-    const stored = new Map<string, number>();
+    const stored = await this.#expired();
     for (const counted of this.#counted.values())
       for (const [name, rows] of counted.stored) stored.set(name, (stored.get(name) ?? 0) + rows);
     this.#counts = new Map(
@@ -189,6 +191,15 @@ export class AccountReader {
     );
     this.#counted_at_ms = this.#clock.elapsed_ms();
     this.#count_ms = this.#counted_at_ms - started_ms;
+  }
+
+  /** Rows that retention dropped, by source and epoch: of passes not done those whose partition is gone. */
+  async #expired(): Promise<Map<string, number>> {
+    const expired = new Map<string, number>();
+    for (const row of await this.#select<ExpiredRow>(EXPIRED_ROWS, {}))
+      if (!this.#counted.has(row.place))
+        expired.set(nameOf(row), (expired.get(nameOf(row)) ?? 0) + Number(row.expired));
+    return expired;
   }
 
   async #recount(asOf: readonly bigint[]): Promise<void> {

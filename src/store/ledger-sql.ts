@@ -56,11 +56,11 @@ GROUP BY table, partition_id`;
 
 /**
  * Rows that partitions hold, by source and epoch, counted from the rows; `known` is 0 for rows whose frame the ledger
- * lacks or has above the watermark of its stream.
+ * lacks or has above the watermark of its stream (null: wherever).
  */
 export function storedRows(
   partitions: readonly { table: TableName; partition: string }[],
-  watermarks: readonly bigint[],
+  watermarks: readonly bigint[] | null,
 ): string {
   const counted = partitions.map(
     ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
@@ -70,7 +70,7 @@ FROM ${tableName(table)} FINAL WHERE _partition_id = ${literal(partition)} GROUP
   return `SELECT \`table\`, partition, source, epoch, known, sum(held) AS stored FROM (
 ${counted.join('\nUNION ALL\n')}
 ) AS counted ANY LEFT JOIN (SELECT lineage, source, epoch, 1 AS known FROM ${tableName('frames')}
-  WHERE ${atMost(watermarks)}) AS frame USING (lineage)
+  WHERE ${watermarks === null ? '1' : atMost(watermarks)}) AS frame USING (lineage)
 GROUP BY \`table\`, partition, source, epoch, known`;
 }
 

@@ -1,3 +1,4 @@
+import { createExpired } from './expire.ts';
 import { DATABASE } from './names.ts';
 import { createDirty, createRollup } from './rollup-schema.ts';
 import { createSamples } from './sample-schema.ts';
@@ -30,6 +31,7 @@ export const MIGRATIONS: readonly Migration[] = [
       createRollup('samples_1h', topology),
     ],
   },
+  { number: 3, name: 'rows that retention dropped', statements: (topology) => [createExpired(topology)] },
 ];
 
 /** What every store has before its first migration: the database and the list of those that are done. */

@@ -5,6 +5,7 @@ import type { Delivery, QueryParameters, Store, StoredAccount } from '../core/po
 import { type AccountOptions, AccountReader } from './account.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { TIMEOUT_CODES } from './engine-codes.ts';
+import { type Expired, expire } from './expire.ts';
 import { type Insertion, Ledger } from './insertion.ts';
 import { COMPLETE_SEQUENCES, LINEAGE_MAX } from './ledger-sql.ts';
 import { migrate, type MigrateOptions } from './migrate.ts';
@@ -20,10 +21,12 @@ export type SqlStoreOptions = {
 
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
 
-/** A Store whose samples are rolled up by a loop of the caller. */
+/** A Store whose samples are rolled up, and whose old telemetry is dropped, by a loop of the caller. */
 export type RolledStore = Store & {
   /** One pass of roll-ups up to the minute before `now_ms`; see rollup.ts. */
   rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp>;
+  /** Drops raw telemetry that is older than configured; see expire.ts. After `rollUp`, under the same lease. */
+  expire(now_ms: number, signal: AbortSignal): Promise<Expired>;
 };
 
 /** The Store of any engine that speaks ClickHouse's SQL. Owns its engine. */
@@ -83,6 +86,11 @@ export class SqlStore implements RolledStore {
 
   rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp> {
     return rollUp(this.#engine, { now_ms, raw_days: this.#schema.retention.raw_days }, signal);
+  }
+
+  expire(now_ms: number, signal: AbortSignal): Promise<Expired> {
+    const { topology, retention } = this.#schema;
+    return expire(this.#engine, { now_ms, raw_days: retention.raw_days, topology }, signal);
   }
 
   [Symbol.asyncDispose](): PromiseLike<void> {
