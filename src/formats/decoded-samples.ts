@@ -52,15 +52,17 @@ export class Decoded {
     else this.refuse({ code: 'histogram_limit', reason: `more than ${LIMITS.histograms_max} histograms in a body` });
   }
 
-  /** A histogram as its reader gave it, unless its time is implausible. */
+  /** A histogram as its reader gave it, unless its time is implausible; an implausible start is an unknown one. */
   histogramOrFault(row: HistogramRow | LabelFault): void {
     if ('code' in row) this.refuse(row);
-    else if (row.at_ms >= LIMITS.time_ms_min && row.at_ms < LIMITS.time_ms_max) this.histogram(row);
-    else this.refuse(TIME_FAULT);
+    else if (!isPlausible(row.at_ms)) this.refuse(TIME_FAULT);
+    else this.histogram(row.start_ms === 0 || isPlausible(row.start_ms) ? row : { ...row, start_ms: 0 });
   }
 
+  /** Time 0: not given (remote write 2.0 says so; the proto3 default elsewhere). */
   exemplar(row: ExemplarRow): void {
-    if (this.exemplars.length < LIMITS.exemplars_max) this.exemplars.push(row);
+    if (row.at_ms !== 0 && !isPlausible(row.at_ms)) this.refuseExemplar({ ...TIME_FAULT, code: 'exemplar_time' });
+    else if (this.exemplars.length < LIMITS.exemplars_max) this.exemplars.push(row);
     else this.refuseExemplar({ code: 'exemplar_limit', reason: `more than ${LIMITS.exemplars_max} in a body` });
   }
 
@@ -72,7 +74,7 @@ export class Decoded {
 
   /** Gives the histograms that carry no start time this one (2.0 up to rc.3 had it on the series). */
   startedAt(start_ms: number): this {
-    if (start_ms !== 0)
+    if (isPlausible(start_ms))
       for (const [index, row] of this.histograms.entries())
         if (row.start_ms === 0) this.histograms[index] = { ...row, start_ms };
     return this;
@@ -119,7 +121,10 @@ export function decodeBody(target: SampleTarget, decode: (decoded: Decoded) => v
 
 /** Whether a time (two words of Unix ms) is one that telemetry can have. */
 export function isPlausibleTime(low: number, high: number): boolean {
-  const at_ms = high * 4_294_967_296 + (low >>> 0);
+  return isPlausible(high * 4_294_967_296 + (low >>> 0));
+}
+
+function isPlausible(at_ms: number): boolean {
   return at_ms >= LIMITS.time_ms_min && at_ms < LIMITS.time_ms_max;
 }
 

@@ -4,6 +4,9 @@ import { LeewayError } from '../core/errors.ts';
 const GROUP_DEPTH_MAX = 16;
 const FIELD_MAX = 536_870_911;
 
+const NO_BYTES = new Uint8Array(0);
+const NO_VIEW = new DataView(NO_BYTES.buffer);
+
 /** Wire types of protobuf's encoding; 3 and 4 begin and end a group. */
 export const WIRE = { varint: 0, fixed64: 1, bytes: 2, group: 3, group_end: 4, fixed32: 5 } as const;
 
@@ -17,8 +20,8 @@ export class ProtobufReader {
   at = 0;
   low = 0;
   high = 0;
-  bytes: Uint8Array = new Uint8Array(0);
-  view: DataView = new DataView(new ArrayBuffer(0));
+  bytes: Uint8Array = NO_BYTES;
+  view: DataView = NO_VIEW;
 
   reset(bytes: Uint8Array): void {
     this.bytes = bytes;

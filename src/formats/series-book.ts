@@ -86,7 +86,9 @@ export class SeriesBook {
   /** Called before each body: a cache that was full, or is nearly, starts again, so that a whole body fits. */
   beginBody(): void {
     const half = this.symbols.count > SYMBOLS_MAX / 2 || this.contexts.count > CONTEXTS_MAX / 2;
-    if (this.#full || half || !this.symbols.hasRoom(LIMITS.body_bytes_max)) this.#forgetKeys();
+    const { body_bytes_max } = LIMITS;
+    const room = this.symbols.hasRoom(body_bytes_max) && this.contexts.hasRoom(body_bytes_max);
+    if (this.#full || half || !room) this.#forgetKeys();
   }
 
   /** The series of these labels (canonicalLabels), known, new or the overflow one. */

@@ -8,17 +8,35 @@ export const NAME_LABEL = '__name__';
 /** Marks the series that stands for those over the cap. */
 export const OVERFLOW_LABEL = '__overflow__';
 
+const SURROGATE = /[\ud800-\udfff]/;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Text of UTF-8 bytes, or null when they are not valid UTF-8. */
 export function utf8Text(bytes: Uint8Array): string | null {
+  if (bytes.length <= SHORT_BYTES) {
+    const text = asciiText(bytes);
+    if (text !== null) return text;
+  }
   try {
     return decoder.decode(bytes);
   } catch (error) {
     if (error instanceof TypeError) return null; // what a fatal decoder throws (encoding standard, 4.1)
     throw error;
   }
+}
+
+/** Most names and values: a call into the decoder costs more than they do. */
+const SHORT_BYTES = 64;
+
+function asciiText(bytes: Uint8Array): string | null {
+  let text = '';
+  for (let index = 0; index < bytes.length; index++) {
+    const byte = bytes[index] ?? 0;
+    if (byte > 127) return null;
+    text += String.fromCharCode(byte);
+  }
+  return text;
 }
 
 /** Why a label set was refused. Codes never change meaning. */
@@ -30,7 +48,7 @@ export type LabelFault = { readonly code: string; readonly reason: string };
  * and no repeated name, no 0xff-confusable text (all is valid UTF-8 by then), the caps of LIMITS.
  */
 export function canonicalLabels(pairs: readonly LabelPair[]): { labels: LabelPair[] } | { fault: LabelFault } {
-  const labels = pairs.filter(([, value]) => value !== '').toSorted(([a], [b]) => compareUtf8(a, b));
+  const labels = pairs.filter(([, value]) => value !== '').toSorted(([a], [b]) => byUtf8(a, b));
   const metric = labels.find(([name]) => name === NAME_LABEL)?.[1];
   if (metric === undefined) return fault('missing_name', `no label ${NAME_LABEL}`);
   if (labels.length > LIMITS.series_labels_max)
@@ -47,6 +65,12 @@ export function canonicalLabels(pairs: readonly LabelPair[]): { labels: LabelPai
   return { labels };
 }
 
+/** Order by UTF-8 bytes: that of UTF-16 units, which is quicker to tell, unless a surrogate is in it. */
+function byUtf8(a: string, b: string): number {
+  if (SURROGATE.test(a) || SURROGATE.test(b)) return compareUtf8(a, b);
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
 function fault(code: string, reason: string): { fault: LabelFault } {
   return { fault: { code, reason } };
 }
@@ -60,17 +84,37 @@ function encodedLength(text: string): number {
   return text.length > 340 ? encoder.encode(text).length : text.length; // 3 bytes a unit at most: below 341 it fits any cap
 }
 
-/** The bytes that name a series: `name 0xff value 0xff …`, sorted by name. 0xff occurs in no UTF-8 text. */
+let scratch = new Uint8Array(4_096);
+
+/**
+ * The bytes that name a series: `name 0xff value 0xff …`, sorted by name. 0xff occurs in no UTF-8 text. Valid until the
+ * next call: they are only hashed.
+ */
 export function canonicalBytes(labels: readonly LabelPair[]): Uint8Array {
-  const parts = labels.flatMap(([name, value]) => [encoder.encode(name), encoder.encode(value)]);
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length + 1, 0));
   let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-    bytes[at++] = 0xff;
+  for (const pair of labels) {
+    for (const text of pair) {
+      at = writeUtf8(text, at);
+      scratch[at++] = 0xff;
+    }
   }
-  return bytes;
+  return scratch.subarray(0, at);
+}
+
+/** Writes a text into `scratch` at `at`, with room for one byte more; where it ends. */
+function writeUtf8(text: string, at: number): number {
+  const needed = at + text.length * 3 + 1;
+  if (needed > scratch.length) {
+    const larger = new Uint8Array(needed * 2);
+    larger.set(scratch);
+    scratch = larger;
+  }
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    if (unit > 127) return at + encoder.encodeInto(text, scratch.subarray(at)).written; // from its start again
+    scratch[at + index] = unit;
+  }
+  return at + text.length;
 }
 
 /** A 64-bit number as two words (int32 each). */

@@ -176,6 +176,10 @@ test('a histogram of an implausible time is refused', () => {
   });
 });
 
+test('an implausible start is an unknown one', () => {
+  expect(decode(integerHistogram({ ...good, start_ms: 5 })).histograms).toMatchObject([{ start_ms: 0 }]);
+});
+
 test('a histogram with buckets without end rejects the body before they are kept', () => {
   const body = writeRequest({
     labels: LABELS,

@@ -257,3 +257,14 @@ test('unknown fields of every wire type are passed over', () => {
     rejections: [],
   });
 });
+
+test('an exemplar without a time is taken with 0, one of an implausible time is refused alone', () => {
+  const exemplars = [0, 5].map((at_ms) => ({ labels: { t: '1' }, value: 1, at_ms }));
+  const decoded = taken(decodeRemoteWrite(writeRequest({ labels: UP, samples: [[AT, 1]], exemplars }), freshTarget()));
+  expect(decoded).toMatchObject({
+    samples_count: 1,
+    exemplars: [{ at_ms: 0 }],
+    rejections: [{ code: 'exemplar_time', count: 1 }],
+    rejected_points_count: 0,
+  });
+});

@@ -1,9 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { decodeOtlpMetrics } from '../../src/formats/otlp-metrics.ts';
+import { decodeRemoteWrite2 } from '../../src/formats/remote-write-2.ts';
 import { decodeRemoteWrite } from '../../src/formats/remote-write.ts';
 import { SeriesBook, UNDESCRIBED } from '../../src/formats/series-book.ts';
 import { canonicalBytes, canonicalLabels, idText, type LabelPair, seriesId } from '../../src/formats/series-labels.ts';
-import { writeRequest } from './remote-write-messages.ts';
+import { numberPoint, otlpRequest } from './otlp-messages.ts';
+import { request2, writeRequest } from './remote-write-messages.ts';
 import { freshTarget, readable, rowsOf, seriesText, taken } from './sample-rows.ts';
 
 const AT = 1_763_596_800_000;
@@ -180,4 +183,58 @@ test('many series, in changing order and with several bodies, are never mixed up
     { numRuns: 60 },
   );
   expect(target.book.series_count).toBe(known.size);
+});
+
+test('labels are sorted by UTF-8 bytes, where UTF-16 would have another order', () => {
+  // U+FF5E (ef bd 9e) is before U+1F600 (f0 9f 98 80), whose first UTF-16 unit d83d is below ff5e
+  const canonical = canonicalLabels([
+    ['\u{1f600}', '1'],
+    ['\uff5e', '2'],
+    ['__name__', 'm'],
+  ]);
+  expect('labels' in canonical && canonical.labels.map(([name]) => name)).toEqual(['__name__', '\uff5e', '\u{1f600}']);
+});
+
+test('any texts are named by their UTF-8 bytes, long ones and those beyond ASCII too', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', maxLength: 40 }), fc.nat(300), (text, times) => {
+      const value = text.repeat(times);
+      const bytes = Buffer.concat([Buffer.from('__name__'), Buffer.of(255), Buffer.from(value), Buffer.of(255)]);
+      return Buffer.compare(canonicalBytes([['__name__', value]]), bytes) === 0;
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('a cache that is full of other spellings of the same series still finds them, and starts again', () => {
+  const target = freshTarget({ series_max: 2 }); // keys for 4 spellings
+  const pairs = labels('m', { a: '1', b: '2', c: '3' });
+  const spellings = pairs.map((_, first) => [...pairs.slice(first), ...pairs.slice(0, first)]);
+  const all = [...spellings, ...spellings.map((one) => one.toReversed())];
+  for (let round = 0; round < 3; round++) {
+    const body = writeRequest(...all.map((one) => ({ labels: one, samples: [[AT, 1]] as const })));
+    expect(taken(decodeRemoteWrite(body, target)).samples_count).toBe(8);
+  }
+  expect(target.book.series_count).toBe(1);
+  expect(new Set(rowsOf(target.columns.take()).map((row) => row.id)).size).toBe(1);
+});
+
+test('contexts and symbols that were forgotten are learnt again without mixing series up', () => {
+  const target = freshTarget();
+  const names = new Map<string, string>();
+  const check = (first: string): void => {
+    for (const metric of [first, 'b', 'c']) {
+      const gauge = [numberPoint({ at_ms: AT, value: 1, attributes: { gpu: '0' } })];
+      taken(decodeOtlpMetrics(otlpRequest([{ metrics: [{ name: metric, gauge }] }]), target));
+      const series = labels(metric, { gpu: '0' });
+      taken(decodeRemoteWrite2(request2({ labels: series, samples: [[AT, 1]] }), target));
+      for (const row of target.book.drainNew()) names.set(row.id, row.metric);
+      expect(rowsOf(target.columns.take()).map((row) => names.get(row.id))).toEqual([metric, metric]);
+    }
+  };
+  check('a');
+  target.book.evictIdle();
+  check('d'); // not a: it is evicted next, and with it all keys, contexts and symbols
+  expect(target.book.evictIdle()).toBe(1);
+  check('e');
 });
