@@ -1,6 +1,13 @@
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
-import type { ConsumerHandlers, KafkaConsumer, KafkaDriver, KafkaIn, PartitionPosition } from './kafka-driver.ts';
+import {
+  answered,
+  type ConsumerHandlers,
+  type KafkaConsumer,
+  type KafkaDriver,
+  type KafkaIn,
+  type PartitionPosition,
+} from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import type { MessagePlace } from './kafka-frames.ts';
 import { PartitionOffsets } from './kafka-offsets.ts';
@@ -193,7 +200,13 @@ export class GroupMember {
     };
     let consumer: KafkaConsumer | null = null;
     try {
-      consumer = await driver.consume(topic, group, handlers);
+      const joining = driver.consume(topic, group, handlers);
+      const first = await Promise.race([answered(joining, `joining ${group}`), ended]);
+      if (first === null || first instanceof LeewayError) {
+        void joining.then((late) => late.close()).catch(() => undefined); // it comes too late to be of use
+        return first;
+      }
+      consumer = first;
       this.#consumer = consumer;
       this.#fail = resolve;
       this.#progress++;

@@ -38,6 +38,14 @@ async function sendAll(bus: Bus, source: string, count: number, onAck: () => voi
   }
 }
 
+/** Whether a write was acknowledged. */
+function isWritten(write: Promise<void>): Promise<boolean> {
+  return write.then(
+    () => true,
+    () => false,
+  );
+}
+
 test.skipIf(why === null)(`SKIPPED, faults of Kafka are not tested: ${why}`, ({ skip }) => skip());
 
 describe.skipIf(why !== null)('Kafka bus under faults', () => {
@@ -117,13 +125,14 @@ describe.skipIf(why !== null)('Kafka bus under faults', () => {
         return performance.now() - started_ms < 3_000 ? retry('LW-STORE', 'busy', 250) : ok(undefined);
       });
       await until('a first attempt', () => paths.size > 0);
+      const before = place.events.length; // a group's first join may fail while the broker loads it
       await bus.publish(one('node-1', 2), signal);
       await until('both frames', () => reader.frames.length >= 2);
       await reader.end();
       expect(reader.frames.map((frame) => frame.sequence)).toEqual([1, 2]);
       expect(paths.size).toBe(2);
       expect(reader.deliveries.length).toBeLessThanOrEqual(3_000 / 250 + 2); // one attempt at once, one each 250 ms, one more frame
-      expect(place.events.map((event) => event.kind)).not.toContain('kafka_consumer_failed');
+      expect(place.events.slice(before).map((event) => event.kind)).not.toContain('kafka_consumer_failed');
     });
 
     test(`${driver}: a message that is no frame goes to the dead letters with its place and the next ones are stored`, async () => {
@@ -137,10 +146,16 @@ describe.skipIf(why !== null)('Kafka bus under faults', () => {
         session_timeout_ms: 6_000,
         heartbeat_ms: 300,
       });
-      for (let partition = 0; partition < 6; partition++)
-        await tools.produce(`${topic_prefix}frames.v1`, [
-          { partition, key: Buffer.from('x'), value: Buffer.from('no frame'), headers: { table: 'step' } },
-        ]);
+      for (let partition = 0; partition < 6; partition++) {
+        const message = {
+          partition,
+          key: Buffer.from('x'),
+          value: Buffer.from('no frame'),
+          headers: { table: 'step' },
+        };
+        // a topic created just now may refuse for a moment; more than one copy of a message would fail below
+        while (!(await isWritten(tools.produce(`${topic_prefix}frames.v1`, [message])))) await sleep(50);
+      }
       await tools.close();
       await bus.publish(one('node-1', 1), signal);
       const reader = consuming(bus);

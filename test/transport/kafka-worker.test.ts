@@ -8,6 +8,7 @@ import type { Delivery } from '../../src/core/ports.ts';
 import { assertAcknowledged } from '../../src/transport/kafka-driver.ts';
 import type { KafkaEvent } from '../../src/transport/kafka-event.ts';
 import { frameMessages } from '../../src/transport/kafka-frames.ts';
+import { GroupMember } from '../../src/transport/kafka-member.ts';
 import { prepareScratch } from '../../src/transport/kafka-scratch.ts';
 import { KafkaWorker } from '../../src/transport/kafka-worker.ts';
 import { stepRecord } from '../contract/records.ts';
@@ -242,6 +243,30 @@ test.concurrent('a consumer that dies is replaced, and what it had brought is st
   await sleep(50);
   expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 2']);
   expect(place.kinds()).toContain('kafka_consumer_failed');
+});
+
+test.concurrent('a join that never ends does not keep the bus from ending, and is undone when it comes after all', async () => {
+  const kafka = new MemoryKafka();
+  const { promise: coordinator, resolve: answer } = Promise.withResolvers<void>();
+  kafka.onConsume = () => coordinator;
+  const member = new GroupMember({
+    driver: kafka,
+    topic: TOPIC,
+    group: 'workers',
+    clock: systemClock,
+    stall_ms: 400,
+    onMessage: () => undefined,
+    onAssigned: () => undefined,
+    isBusy: () => false,
+    onEvent: () => undefined,
+  });
+  const stop = new AbortController();
+  const ended = member.run(stop.signal);
+  stop.abort();
+  await ended;
+  answer();
+  await until('it has left again', () => kafka.members[0]?.isClosed === true);
+  expect(kafka.members).toHaveLength(1);
 });
 
 test.concurrent('a write counts only when every partition that it names was acknowledged', () => {

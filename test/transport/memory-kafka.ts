@@ -27,7 +27,12 @@ export class MemoryKafka implements KafkaDriver {
   /** Failures of the next calls, by call. */
   readonly fail = { produce: 0, commit: 0 };
   low = 0n;
-  produce_calls = 0;
+  /** What consume does before it answers. */
+  onConsume: () => Promise<void> = () => Promise.resolve();
+  /** Every call of produce, answered or not. */
+  readonly calls: (readonly KafkaOut[])[] = [];
+  /** What produce does before it answers. */
+  onProduce: (messages: readonly KafkaOut[]) => Promise<void> = () => Promise.resolve();
 
   partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
     return Promise.resolve(new Map(topics.map((topic) => [topic, 2])));
@@ -37,18 +42,19 @@ export class MemoryKafka implements KafkaDriver {
     return Promise.resolve();
   }
 
-  produce(topic: string, messages: readonly KafkaOut[]): Promise<void> {
-    this.produce_calls++;
-    if (this.fail.produce-- > 0) return Promise.reject(new LeewayError('LW-UNREACHABLE', 'no broker'));
+  async produce(topic: string, messages: readonly KafkaOut[]): Promise<void> {
+    this.calls.push(messages);
+    await this.onProduce(messages);
+    if (this.fail.produce-- > 0) throw new LeewayError('LW-UNREACHABLE', 'no broker');
     this.topics.set(topic, [...(this.topics.get(topic) ?? []), ...messages]);
-    return Promise.resolve();
   }
 
-  consume(_topic: string, _group: string, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
+  async consume(_topic: string, _group: string, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
+    await this.onConsume();
     const commits: ReadonlyMap<number, bigint>[] = [];
     const member: Member = { handlers, commits, isPaused: false, isClosed: false };
     this.members.push(member);
-    return Promise.resolve({
+    return {
       commit: (offsets: ReadonlyMap<number, bigint>) => {
         if (this.fail.commit-- > 0) return Promise.reject(new LeewayError('LW-UNREACHABLE', 'no coordinator'));
         commits.push(offsets);
@@ -65,7 +71,7 @@ export class MemoryKafka implements KafkaDriver {
         member.isClosed = true;
         return Promise.resolve();
       },
-    });
+    };
   }
 
   positions(topic: string): Promise<readonly PartitionPosition[]> {
