@@ -49,6 +49,11 @@ export class DiskSpace {
     return this.isFull ? this.#full_bytes : Infinity;
   }
 
+  /** How soon somebody who waits should call `restore` again. */
+  get look_ms(): number {
+    return this.isFull ? RESTORE_MS : Infinity;
+  }
+
   /** The disk was found full: gives the reserve back. True when that made room. */
   async give(): Promise<boolean> {
     if (this.#reserve === null) return false;

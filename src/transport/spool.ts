@@ -166,6 +166,7 @@ class Spool implements Bus {
     let attempts = 0;
     try {
       while (!signal.aborted) {
+        this.#space.restore();
         const segment = this.#shelf.take();
         if (segment === null) {
           await this.#waitForSegment(signal);
@@ -173,7 +174,6 @@ class Spool implements Bus {
         }
         const started_ms = this.#options.clock.elapsed_ms();
         const outcome = await this.#deliver(segment, handle).finally(() => this.#shelf.letGo(segment));
-        this.#space.restore();
         this.#busy_ms += this.#options.clock.elapsed_ms() - started_ms;
         if (outcome.kind !== 'retry') {
           attempts = 0;
@@ -357,7 +357,7 @@ class Spool implements Bus {
       await Promise.race([this.#writing, this.#wake.news()]);
       return;
     }
-    await this.#wake.within(wait_ms, signal);
+    await this.#wake.within(Math.min(wait_ms, this.#space.look_ms), signal);
   }
 
   async #deliver(segment: Segment, handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {

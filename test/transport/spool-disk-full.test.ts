@@ -3,6 +3,7 @@ import path from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { isDiskFull, reserveBytes } from '../../src/transport/disk-space.ts';
+import { retry } from '../../src/core/outcome.ts';
 import type { Bus } from '../../src/core/ports.ts';
 import { openSpool } from '../../src/transport/spool.ts';
 import type { SpoolEvent, SpoolOptions } from '../../src/transport/spool-options.ts';
@@ -92,6 +93,25 @@ test.skipIf(tmpfsRefusal !== null)(
     const delivered = await take(bus, rows);
     expect(delivered.reduce((total, delivery) => total + delivery.rows, 0)).toBe(rows);
     await until(async () => (await untilRefused(bus, full.sequence)).sequence > full.sequence);
+  },
+);
+
+test.skipIf(tmpfsRefusal !== null)(
+  `room is noticed while nothing is sent, so that the next sender is not refused ${skipped}`,
+  async () => {
+    using tmpfs = mountedTmpfs(8 * MIB);
+    const { bus, events } = await open(tmpfs.path);
+    await using _closing = bus;
+    const ballast = path.join(tmpfs.path, 'ballast');
+    await writeFile(ballast, Buffer.alloc(4 * MIB));
+    const full = await untilRefused(bus, 1);
+    const stop = new AbortController();
+    const idle = bus.consume(async () => retry('LW-STORE-GONE', 'the store is away', 50), stop.signal);
+    await rm(ballast);
+    await until(async () => events.includes('spool_disk_free'));
+    await publish(bus, full.sequence);
+    stop.abort();
+    await idle;
   },
 );
 
