@@ -11,6 +11,9 @@ const system = [
   'test/demo/{child,client,job,serve-model,trainer}.test.ts',
 ];
 
+/** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. */
+const fleet = ['test/integration/{fleet,kafka-*,postgres*}.test.ts'];
+
 /** The longest first: the others fill the second worker meanwhile. */
 const longest = ['integration/demo', 'browser/console', 'integration/service', 'integration/kill-service'];
 
@@ -31,7 +34,8 @@ export default defineConfig({
     coverage: { provider: 'v8', include: ['src/**', 'collectors/**', 'alerts/**'] },
     projects: [
       { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: system } },
-      { test: { name: 'system', include: system, testTimeout: 200_000, hookTimeout: 60_000 } },
+      { test: { name: 'system', include: system, exclude: fleet, testTimeout: 200_000, hookTimeout: 60_000 } },
+      { test: { name: 'fleet', include: fleet, testTimeout: 200_000, hookTimeout: 120_000 } },
     ],
   },
 });

@@ -3,7 +3,7 @@
  * Needs `mvn` on the path; 46 jars, 43 MiB. Use: `node scripts/fetch-kafka.ts`.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const MAVEN = 'mvn';
@@ -14,6 +14,7 @@ if (version === undefined) throw new Error(`${pom} names no kafka.version`);
 const target = join(root, 'node_modules/.cache/leeway-kafka', version);
 const partial = `${target}.tmp`;
 
+if (existsSync(target)) process.exit(0);
 rmSync(partial, { recursive: true, force: true });
 mkdirSync(partial, { recursive: true });
 const goal = ['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${partial}`];

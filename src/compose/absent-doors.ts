@@ -27,6 +27,7 @@ export function absentStore(): RolledStore {
     sequences: refuse,
     lineageMax: refuse,
     rollUp: refuse,
+    expire: refuse,
     [Symbol.asyncDispose]: async () => undefined,
   };
 }

@@ -9,6 +9,7 @@ import { analyse } from '../pipeline/analyse.ts';
 import { ingest } from '../pipeline/ingest.ts';
 import { JobWatch } from '../pipeline/job-watch.ts';
 import { HISTORY_MS, ModelWatch } from '../pipeline/model-watch.ts';
+import { upkeep } from '../pipeline/upkeep.ts';
 import { policyFor } from '../retrain/policy.ts';
 import { CostBook } from '../read/costs.ts';
 import type { DeclaredLoss } from '../read/delivery.ts';
@@ -235,6 +236,7 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
       },
       signal,
     ),
+    upkeep({ store, control, clock, holder, onError: failed('upkeep') }, signal),
     courier.run(signal),
     every(clock, WATCHDOG_MS, () => watchdog(control, desk), { signal: signal, onError: failed('watchdog') }),
   ];

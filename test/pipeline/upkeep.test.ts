@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+import { openSqliteControl } from '../../src/control/sqlite.ts';
+import { ManualClock } from '../../src/core/clock.ts';
+import { upkeep } from '../../src/pipeline/upkeep.ts';
+
+test('one worker at a time rolls up every minute and expires every hour; a stopped one hands over at once', async () => {
+  const clock = new ManualClock();
+  await using control = await openSqliteControl({ data_dir: ':memory:', clock });
+  const done: string[] = [];
+  const errors: unknown[] = [];
+  const worker = (holder: string, signal: AbortSignal) =>
+    upkeep(
+      {
+        store: {
+          rollUp: async () => void done.push(`${holder} rolls up`),
+          expire: async () => void done.push(`${holder} expires`),
+        },
+        control,
+        clock,
+        holder,
+        onError: (error) => errors.push(error),
+      },
+      signal,
+    );
+  const [first, second] = [new AbortController(), new AbortController()];
+  const running = [worker('one', first.signal), worker('two', second.signal)];
+  const minute = async (): Promise<void> => {
+    await clock.advance(60_000);
+    await new Promise((resolve) => setImmediate(resolve)); // the control store's transactions take some turns
+  };
+  for (let time = 0; time < 3; time++) await minute();
+  const early = [...done];
+  first.abort();
+  await running[0];
+  await minute();
+  second.abort();
+  await running[1];
+  expect(new Set(early)).toEqual(new Set(['one rolls up', 'one expires']));
+  expect(early.filter((what) => what === 'one expires')).toHaveLength(1);
+  expect(early.length).toBeGreaterThanOrEqual(3);
+  expect(done.slice(early.length)).toContain('two rolls up');
+  expect(errors).toEqual([]);
+});
