@@ -9,7 +9,8 @@ import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { freePort } from './leeway-process.ts';
 import { eventually, get, startService } from './running-service.ts';
 
-const found = spawnSync('prometheus', ['--version'], { encoding: 'utf8' });
+const PROGRAM = 'prometheus';
+const found = spawnSync(PROGRAM, ['--version'], { encoding: 'utf8' });
 const version = /version (\S+)/.exec(`${found.stdout}${found.stderr}`)?.[1] ?? null;
 const named = version === null ? 'SKIPPED: no prometheus on the PATH' : `Prometheus ${version}`;
 
@@ -70,7 +71,7 @@ alerting:
     `--web.listen-address=127.0.0.1:${await freePort()}`,
     '--rules.alert.resend-delay=1s',
   ];
-  return spawn('prometheus', flags, { cwd: folder, stdio: 'ignore' });
+  return spawn(PROGRAM, flags, { cwd: folder, stdio: 'ignore' });
 }
 
 test.skipIf(version === null)(

@@ -307,7 +307,7 @@ async function live(random: Random, directory: string, run: number): Promise<voi
 
 test(`emitted = stored + in flight + declared at every step, under every policy, kills included (seed ${seed})`, async () => {
   const random = seededRandom(seed);
-  for (let run = 0; run < 8; run++) {
+  for (let run = 0; run < 5; run++) {
     await using directory = await scratchDirectory();
     await live(random, directory.path, run);
   }
