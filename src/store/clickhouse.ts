@@ -43,6 +43,8 @@ export type ClickHouseStoreOptions = {
   /** Inserts that may run at once. Default 8. */
   readonly inserts_max?: number;
   readonly retention?: Retention;
+  /** True where the caller sets rejected frames of a stored delivery aside (Ok.rejected). Default: deliveries are rejected. */
+  readonly isolate?: boolean;
 };
 
 const QUERY_MEMORY_BYTES_MAX = 2 * 1_073_741_824;
@@ -77,7 +79,8 @@ export async function openClickHouseStore(options: ClickHouseStoreOptions): Prom
     clock,
     schema: { topology: { cluster: options.cluster }, retention: options.retention ?? RETENTION },
     account: { tail_ms: ACCOUNT_TAIL_MS },
-    insertion: (ledger) => new FrameInsertion({ engine, ledger, concurrency, onSplit }),
+    insertion: (ledger) =>
+      new FrameInsertion({ engine, ledger, concurrency, onSplit, isolate: options.isolate ?? false }),
   });
   await store.migrate(new AbortController().signal);
   opening.move();

@@ -23,12 +23,17 @@ export type FrameInsertionOptions = {
   readonly concurrency: Concurrency;
   /** Told when a run is cut into halves, for lack of memory or to find the frame that cannot be read. */
   readonly onSplit: (reason: string) => void;
+  /**
+   * True: a frame that cannot be read is rejected by itself (Ok.rejected), for callers that set it aside. False: the delivery
+   * is rejected, for callers that look for the frame themselves.
+   */
+  readonly isolate: boolean;
 };
 
 /**
  * Inserts deliveries of many writers on a server. Every row carries the lineage of its own frame, so it does not matter
  * in which company a frame comes again. What is too large for the server's memory, or holds a frame that it cannot read,
- * is cut into halves by frames; a frame that fails alone is rejected by itself.
+ * is cut into halves by frames.
  */
 export class FrameInsertion implements Insertion {
   readonly #options: FrameInsertionOptions;
@@ -55,7 +60,7 @@ export class FrameInsertion implements Insertion {
     try {
       await this.#store(run, signal);
     } catch (error) {
-      if (!(error instanceof EngineError) || !isDivisible(error)) throw error;
+      if (!(error instanceof EngineError) || !this.#isDivisible(error)) throw error;
       const [only] = run.spans;
       if (run.spans.length > 1) {
         this.#options.onSplit(`${run.spans.length} frames of ${run.delivery.table}: ${error.message}`);
@@ -94,13 +99,17 @@ export class FrameInsertion implements Insertion {
     }
   }
 
+  #isDivisible({ engine_code }: EngineError): boolean {
+    return engine_code === MEMORY_CODE || (this.#options.isolate && POISON_CODES.has(engine_code));
+  }
+
   #outcomeOf(error: unknown, signal: AbortSignal): Outcome {
     signal.throwIfAborted();
     const wait_ms = Math.max(100, this.#options.concurrency.wait_ms);
     if (error instanceof LeewayError) return retry(error.code, error.message, wait_ms);
     if (error instanceof EngineError)
       return POISON_CODES.has(error.engine_code)
-        ? reject('LW-STORE', `more than ${REJECTED_FRAMES_MAX} frames: ${error.message}`)
+        ? reject('LW-STORE', error.message)
         : retry('LW-STORE', error.message, wait_ms);
     const code = systemCode(error);
     if (code === null) throw error;
@@ -111,10 +120,6 @@ export class FrameInsertion implements Insertion {
 /** The bytes of neighbouring frames. */
 function bytesOf(bytes: Buffer, spans: readonly Span[]): Buffer {
   return bytes.subarray(spans[0]?.start ?? 0, spans.at(-1)?.end ?? 0);
-}
-
-function isDivisible({ engine_code }: EngineError): boolean {
-  return engine_code === MEMORY_CODE || POISON_CODES.has(engine_code);
 }
 
 function isPushback(error: unknown): boolean {

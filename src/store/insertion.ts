@@ -100,13 +100,13 @@ export class Ledger {
     return markDirty(session, minutes, newMark);
   }
 
-  /** Notes `frames`, at least one and all of one stream, as stored. */
+  /** Notes `frames`, of any streams, as stored. */
   async note(
     session: WritingSession,
     frames: readonly FrameHeader[],
     duplicates: Inserted['duplicates'],
   ): Promise<void> {
-    const past = this.#account.isPast(frames[0]?.lineage ?? 0n);
+    const past = frames.some((frame) => this.#account.isPast(frame.lineage));
     await session.insert(FRAMES, ledgerRows(frames, duplicates, this.#clock.now_ms()));
     if (past) this.#account.forget();
   }

@@ -158,8 +158,11 @@ test('of frames that the engine cannot read each is rejected by itself, and ever
   const bad = [all[2], all[7]].map((frame) => frame?.lineage);
   const planted = all.map((frame) => (bad.includes(frame.lineage) ? { ...frame, spoil } : frame));
   const delivery = await deliveryOf(directory, 'step', planted);
+  expect(await store.insert(delivery, signal)).toMatchObject({ kind: 'reject', code: 'LW-STORE' });
+  expect(await accountOf('poisoned')).toBeUndefined();
+  await using isolating = await openClickHouseStore(options({ isolate: true }));
   for (const _ of [1, 2]) {
-    const outcome = await store.insert(delivery, signal);
+    const outcome = await isolating.insert(delivery, signal);
     expect(outcome).toMatchObject({ kind: 'ok', rejected: bad.map((lineage) => ({ lineage, code: 'LW-STORE' })) });
   }
   // 7 frames of 3 rows; a frame repeats a row of the one before: stored neighbours are (1,2) (4,5) (5,6) (6,7)
@@ -169,6 +172,18 @@ test('of frames that the engine cannot read each is rejected by itself, and ever
     stored: 17,
     sequences: 7,
   });
+});
+
+test('frames of several streams in one delivery are as exact as alone', async () => {
+  const all = frames('several', 6).map((frame, index) => ({ ...frame, lineage: lineage(10 + (index % 3), place++) }));
+  const whole = await deliveryOf(directory, 'step', all);
+  await double.plant({ kind: 'reset_before', times: 1, match: 'INSERT INTO leeway.frames' });
+  expect(await store.insert(whole, signal)).toMatchObject({ kind: 'retry' });
+  for (const stream of [12, 10, 11]) {
+    const some = all.filter((frame) => frame.lineage >> 52n === BigInt(stream));
+    expect(await store.insert(await deliveryOf(directory, 'step', some), signal)).toMatchObject({ kind: 'ok' });
+  }
+  expect(await accountOf('several')).toMatchObject(expected(6));
 });
 
 test('a delivery whose bytes are not the frames it announces is rejected whole', async () => {
@@ -221,4 +236,21 @@ test('inserts of several workers at once are each exact', async () => {
     }),
   );
   for (const source of batches) expect(await accountOf(source)).toMatchObject(expected(5));
+});
+
+test('the account of one process has what another writes behind what was read already', async () => {
+  await using other = await openClickHouseStore(options());
+  const samples = (id: bigint) => [{ id, at_ms: START_MS, value: 1 }];
+  const frame = (index: number) => ({ lineage: lineage(20, index), source: 'behind', sequence: index });
+  const records = own('behind', steps(0, 2));
+  let rows = 0;
+  for (const index of [100, 98, 99, 30, 101]) {
+    const delivery =
+      index === 100
+        ? await deliveryOf(directory, 'step', [{ ...frame(index), records }])
+        : await deliveryOf(directory, 'samples', [{ ...frame(index), samples: samples(BigInt(index)) }]);
+    expect(await other.insert(delivery, signal)).toMatchObject({ kind: 'ok' });
+    rows += delivery.rows;
+    expect(await accountOf('behind')).toMatchObject({ frame_rows: rows, duplicates_absorbed: 0, stored: rows });
+  }
 });
