@@ -9,6 +9,9 @@ const MINUTES_MAX = 240;
 const LISTED_MAX = 10_000;
 const MINUTE_MS = 60_000;
 
+/** Days whose samples retention dropped (expire.ts). */
+const DROPPED_DAYS = `SELECT DISTINCT partition AS day FROM leeway.expired FINAL WHERE \`table\` = 'samples' AND done < 2`;
+
 /** Bits of Prometheus' stale marker: it says that a series ended and is no value. */
 const STALE_BITS = '0x7ff0000000000002';
 
@@ -37,20 +40,19 @@ export async function markDirty(
  * late samples give the same numbers as if all had come at once, because nothing is added up: a row is replaced. One at a
  * time (the caller's lease): of two at once the slower could put back what it read earlier, until the next change.
  */
-export function rollUp(
-  engine: Engine,
-  options: { readonly now_ms: number; readonly raw_days: number },
-  signal: AbortSignal,
-): Promise<RolledUp> {
+export function rollUp(engine: Engine, now_ms: number, signal: AbortSignal): Promise<RolledUp> {
   return engine.write(async (session) => {
     const dirty =
       await session.rows<DirtyRow>(`SELECT toUnixTimestamp(t) AS t, groupArray(toString(mark)) AS marks FROM (
-  SELECT t, mark FROM leeway.samples_dirty WHERE t <= toDateTime(${Math.floor(options.now_ms / MINUTE_MS) * 60 - 60}, 'UTC')
+  SELECT t, mark FROM leeway.samples_dirty WHERE t <= toDateTime(${Math.floor(now_ms / MINUTE_MS) * 60 - 60}, 'UTC')
   GROUP BY t, mark HAVING sum(sign) > 0
 ) GROUP BY t ORDER BY t DESC LIMIT ${LISTED_MAX}`);
-    const oldest_s = Math.floor(options.now_ms / 1000) - options.raw_days * 86_400;
-    const due = dirty.filter((row) => Number(row.t) >= oldest_s).slice(0, MINUTES_MAX);
-    const too_old = dirty.filter((row) => Number(row.t) < oldest_s);
+    // of these days the samples are gone: what came later is not all that there was
+    const dropped = await session.rows<{ day: string }>(DROPPED_DAYS);
+    const days = new Set(dropped.map(({ day }) => day));
+    const isKept = (row: DirtyRow): boolean => !days.has(dayOf(Number(row.t)));
+    const due = dirty.filter(isKept).slice(0, MINUTES_MAX);
+    const too_old = dirty.filter((row) => !isKept(row));
     for (let from = 0; from < due.length; from += MINUTES_A_STATEMENT) {
       signal.throwIfAborted();
       const some = due.slice(from, from + MINUTES_A_STATEMENT);
@@ -62,6 +64,11 @@ export function rollUp(
     await unmark(session, too_old);
     return { minutes: due.length, too_old: too_old.length, left: dirty.length - too_old.length - due.length };
   }, signal);
+}
+
+/** `YYYYMMDD` of a time in seconds. */
+function dayOf(at_s: number): string {
+  return new Date(at_s * 1_000).toISOString().slice(0, 10).replaceAll('-', '');
 }
 
 async function unmark(session: WritingSession, rows: readonly DirtyRow[]): Promise<void> {

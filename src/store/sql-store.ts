@@ -85,7 +85,7 @@ export class SqlStore implements RolledStore {
   }
 
   rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp> {
-    return rollUp(this.#engine, { now_ms, raw_days: this.#schema.retention.raw_days }, signal);
+    return rollUp(this.#engine, now_ms, signal);
   }
 
   expire(now_ms: number, signal: AbortSignal): Promise<Expired> {

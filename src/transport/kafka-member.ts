@@ -51,6 +51,8 @@ export class GroupMember {
   readonly #options: GroupMemberOptions;
   readonly #seats = new Map<number, Seat>();
   readonly #gaps = new Map<number, bigint>();
+  /** Partitions that ended too early at the last look. */
+  readonly #short = new Set<number>();
   #positions: readonly PartitionPosition[] = [];
   #consumer: KafkaConsumer | null = null;
   #fail: (error: LeewayError) => void = () => undefined;
@@ -176,14 +178,39 @@ export class GroupMember {
   /** Refreshes the positions; true when nothing waits or something is being done about it. */
   async #look(): Promise<boolean> {
     const { driver, topic, group, isBusy } = this.#options;
+    const taken = new Map([...this.#seats].map(([partition, { offsets }]) => [partition, offsets?.next ?? 0n]));
     try {
       this.#positions = await driver.positions(topic, group);
+      this.#findReplaced(taken);
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;
       return true; // without an answer from Kafka a new consumer would get none either
     }
     if (this.#joins === 0) return false;
     return isBusy() || this.#isPaused || this.#seats.size === 0 || this.lag === 0;
+  }
+
+  /**
+   * A partition that ends before what was taken from it before is another one: the topic was created anew or cut by an
+   * unclean election. Its messages would pass for repeats, so it is read again from where the group stands there. A new
+   * leader may for a moment say too little: two looks must agree.
+   */
+  #findReplaced(taken: ReadonlyMap<number, bigint>): void {
+    for (const { partition, end } of this.#positions) {
+      const next = taken.get(partition) ?? 0n;
+      const isShort = end < next;
+      const wasShort = this.#short.has(partition);
+      if (isShort) this.#short.add(partition);
+      else this.#short.delete(partition);
+      if (!isShort || !wasShort || !this.#seats.delete(partition)) continue;
+      this.#short.delete(partition);
+      const reason =
+        `partition ${partition} ends at ${end}, after offset ${next} was read: the topic was created anew or cut; ` +
+        'lineages repeat unless stream_first is raised';
+      this.#options.onEvent({ kind: 'kafka_gap', reason });
+      this.#options.onAssigned();
+      this.#fail(new LeewayError('LW-CONFLICT', reason));
+    }
   }
 
   /** One consumer's life: null when it ended with the signal, else why it died. */

@@ -147,7 +147,13 @@ test('the running minute waits until it is over, and minutes whose samples are d
   await insert(1, START_MS + 59_999);
   expect(await store.rollUp(START_MS + 59_999, signal)).toEqual({ minutes: 0, too_old: 0, left: 0 });
   expect(await store.rollUp(START_MS + 60_000, signal)).toEqual({ minutes: 1, too_old: 0, left: 0 });
+  const later_ms = START_MS + 3 * 86_400_000;
+  expect(await store.expire(later_ms, signal)).toEqual({ partitions: 1, rows: 1 });
   await insert(2, START_MS + 30_000);
-  expect(await store.rollUp(START_MS + 3 * 86_400_000, signal)).toEqual({ minutes: 0, too_old: 1, left: 0 });
-  expect(await held(store, 'samples_1m')).toMatchObject([{ sum: 1, count: 1 }]);
+  await insert(3, START_MS - 86_400_000); // late too, but of that day nothing was dropped
+  expect(await store.rollUp(later_ms, signal)).toEqual({ minutes: 1, too_old: 1, left: 0 });
+  expect(await held(store, 'samples_1m')).toMatchObject([
+    { sum: 3, count: 1 },
+    { sum: 1, count: 1 },
+  ]);
 });

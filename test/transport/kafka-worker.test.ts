@@ -147,6 +147,26 @@ test.concurrent('a client that skips messages is replaced; messages that are gon
   expect(place.handled.flat()).toEqual(['node-0 3', 'node-0 4', 'node-0 5']);
 });
 
+test.concurrent('a topic that was created anew is read from its beginning, not taken for repeats of the old one', async () => {
+  await using place = await workplace([5, 0]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('five are committed', () => kafka.committed.get(0) === 5n);
+  const [first, second] = kafka.topics.get(TOPIC) ?? [];
+  kafka.topics.set(
+    TOPIC,
+    [first, second].filter((message) => message !== undefined),
+  );
+  kafka.committed.clear();
+  await until('a second consumer', () => kafka.members.length === 2);
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('two are committed', () => kafka.committed.get(0) === 2n);
+  expect(place.handled.flat().slice(5)).toEqual(['node-0 1', 'node-0 2']);
+  expect(place.kinds()).toContain('kafka_gap');
+});
+
 test.concurrent('lag without progress replaces the consumer', async () => {
   await using place = await workplace([2, 0]);
   place.kafka.member.handlers.onAssigned([0]);
