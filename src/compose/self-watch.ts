@@ -20,6 +20,7 @@ const ACCOUNT_MS = 10_000;
 export function accountWatch(doors: {
   readonly store: Store;
   readonly bus: Bus;
+  readonly clock: Clock;
   readonly losses: () => DeclaredLoss[];
 }): (now_ms: number, signal: AbortSignal) => Promise<Finding[]> {
   let looked_ms = 0;

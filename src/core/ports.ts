@@ -55,6 +55,11 @@ export type Backlog = {
   readonly oldest_ms: number;
   /** Records waiting, by source and epoch. */
   readonly in_flight: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
+  /**
+   * Rises with every segment that is taken for delivery or leaves; odd while one is under way to the store. Two looks with
+   * the same even number had nothing on its way between them. Absent where nothing is handed to a store.
+   */
+  readonly handovers?: number;
   /** Torn tails found at start: writes that never finished and were never acknowledged. */
   readonly torn_frames: number;
   /** Stretches of damaged bytes between whole frames; the damaged file is kept aside. */

@@ -1,4 +1,5 @@
-import type { Bus, Store } from '../core/ports.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Backlog, Bus, Store, StoredAccount } from '../core/ports.ts';
 import type { DeliveryItem } from '../server/shapes/telemetry.ts';
 
 /** What a sender of this process says it lost, by its declared policy. */
@@ -8,17 +9,22 @@ export type DeclaredLoss = {
   readonly reasons: Readonly<Record<string, number>>;
 };
 
+type Doors = { readonly store: Store; readonly bus: Bus; readonly clock: Clock };
+
+/** A busy bus is looked at again after this long, and for this long before the account is given as it is. */
+const LOOK_AGAIN_MS = 20;
+const LOOK_MS_MAX = 500;
+
 /**
  * The account of every (source, epoch), in records: emitted = stored + in_flight + declared loss. `emitted` comes from
  * the frames' own headers, `stored` from counting rows, so a row that vanished shows as a difference.
  */
 export async function deliveryAccount(
-  doors: { readonly store: Store; readonly bus: Bus },
+  doors: Doors,
   losses: readonly DeclaredLoss[],
   signal: AbortSignal,
 ): Promise<DeliveryItem[]> {
-  const before = doors.bus.backlog();
-  const stored = await doors.store.account(signal);
+  const { before, stored, after } = await look(doors, signal);
   const items = new Map<string, DeliveryItem>();
   for (const row of stored) {
     items.set(`${row.source}\n${row.epoch}`, {
@@ -34,7 +40,7 @@ export async function deliveryAccount(
       sequences_missing: Math.max(0, row.sequence_max - row.sequence_min + 1 - row.sequences),
     });
   }
-  const waiting = new Map(doors.bus.backlog().in_flight.map((row) => [`${row.source}\n${row.epoch}`, row]));
+  const waiting = new Map(after.in_flight.map((row) => [`${row.source}\n${row.epoch}`, row]));
   for (const { source, epoch } of before.in_flight) {
     const row = waiting.get(`${source}\n${epoch}`);
     if (row === undefined) continue; // stored between the two looks
@@ -42,7 +48,7 @@ export async function deliveryAccount(
     item.emitted += row.records;
     item.in_flight += row.records;
   }
-  const { quarantined, dropped = [], dropped_batches = [] } = doors.bus.backlog();
+  const { quarantined, dropped = [], dropped_batches = [] } = after;
   const refused = [...quarantined.map((row) => ({ ...row, reason: 'quarantined' })), ...dropped];
   const declared = refused.map(({ source, epoch, reason, records }) => ({
     source,
@@ -60,6 +66,27 @@ export async function deliveryAccount(
   }
   for (const batches of dropped_batches) declareBatches(itemOf(items, batches.source, batches.epoch), batches.ranges);
   return [...items].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
+}
+
+type Look = { readonly before: Backlog; readonly stored: readonly StoredAccount[]; readonly after: Backlog };
+
+/**
+ * Store and bus at one moment: what is on its way between them would be in neither or in both. Where deliveries follow each
+ * other without a rest the last look is taken, wrong by at most the deliveries under way.
+ */
+async function look({ store, bus, clock }: Doors, signal: AbortSignal): Promise<Look> {
+  const until_ms = clock.elapsed_ms() + LOOK_MS_MAX;
+  for (;;) {
+    const before = bus.backlog();
+    const isMoving = (before.handovers ?? 0) % 2 === 1;
+    const isLast = clock.elapsed_ms() >= until_ms;
+    if (!isMoving || isLast) {
+      const stored = await store.account(signal);
+      const after = bus.backlog();
+      if (isLast || after.handovers === before.handovers) return { before, stored, after };
+    }
+    await clock.sleep(LOOK_AGAIN_MS, signal);
+  }
 }
 
 /** Sequences of batches that were dropped whole, between those that the store holds: they are not missing. */

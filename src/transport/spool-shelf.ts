@@ -46,6 +46,7 @@ export class SpoolShelf {
   #closed: Segment[];
   #next_number: number;
   #bytes = 0;
+  #handovers = 0;
 
   constructor(options: ShelfOptions) {
     const { recovered } = options;
@@ -87,6 +88,7 @@ export class SpoolShelf {
       frames,
       oldest_ms,
       in_flight: this.#inFlight.list(),
+      handovers: this.#handovers,
       quarantined: this.#quarantined.list(),
       ...(gaps.length === 0 ? {} : { dropped: gaps, dropped_batches: wholeBatches(gaps) }),
     };
@@ -144,12 +146,14 @@ export class SpoolShelf {
     const segment = this.#closed.find((other) => !this.#leaving.has(other));
     if (segment === undefined) return null;
     this.#leaving.add(segment);
+    this.#handovers++;
     return segment;
   }
 
   /** A segment that was taken is not delivered for now. */
   letGo(segment: Segment): void {
     this.#leaving.delete(segment);
+    this.#handovers++;
   }
 
   /** Forgets a stored segment or sets a rejected one aside; what was acknowledged in it and is not held is declared. */
@@ -195,6 +199,7 @@ export class SpoolShelf {
     const lost = await gapsOfSegment(disk, segment, known);
     await gaps.append(lost, [segment.number]);
     this.#forget(segment);
+    this.#handovers += 2;
     const records = lost.reduce((sum, gap) => sum + gap.records, 0);
     onEvent('spool_dropped', `${segment.path}: ${records} records, the oldest of what policy lets go`);
     await this.#remove(segment);

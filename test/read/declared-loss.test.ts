@@ -20,7 +20,7 @@ async function open(data_dir: string, store: Store, policy: DropPolicy): Promise
 }
 
 async function account(doors: { store: Store; bus: Bus }): Promise<DeliveryItem> {
-  const [item] = await deliveryAccount(doors, [], signal);
+  const [item] = await deliveryAccount({ ...doors, clock: systemClock }, [], signal);
   if (item === undefined) throw new Error('no account');
   return item;
 }

@@ -35,8 +35,10 @@ const HOSTILE = [
 ];
 
 let live: LiveStore;
+let doors: Parameters<typeof deliveryAccount>[0];
 beforeAll(async () => {
   live = await openLiveStore();
+  doors = { ...live, clock: systemClock };
 });
 afterAll(() => live[Symbol.asyncDispose]());
 
@@ -300,13 +302,22 @@ test('costs of stored records are those of the ledger on the same records, to th
   await expect(book.explain({ asset: HOSTILE[0] ?? '' })).rejects.toMatchObject({ code: 'LW-NOT-FOUND' });
 });
 
-test('the account adds up at every look while batches come', async () => {
+test('the account adds up at every look while batches come, and misses nothing that was acknowledged', async () => {
+  const begun = [0, 0, 0];
+  const acknowledged = [0, 0, 0];
   const sending = Promise.all(
     [0, 1, 2].map(async (sender) => {
-      for (let batch = 0; batch < 10; batch++) {
-        const from = 1_000 * sender + 10 * batch;
-        const records = Array.from({ length: 10 }, (_, index) => stepRecord(from + index, sender));
-        await live.put(ofJob('accounted', records), `sender-${sender}`);
+      const source = `sender-${sender}`;
+      for (let sequence = 1; sequence <= 10; sequence++) {
+        const from = 1_000 * sender + 10 * sequence;
+        const records = ofJob(
+          'accounted',
+          Array.from({ length: 10 }, (_, index) => stepRecord(from + index, sender)),
+        );
+        begun[sender] = 10 * sequence;
+        await live.bus.publish({ source, epoch: 1, sequence, records }, signal);
+        acknowledged[sender] = 10 * sequence;
+        await systemClock.sleep(10, signal);
       }
     }),
   );
@@ -315,14 +326,20 @@ test('the account adds up at every look while batches come', async () => {
     done = true;
   });
   do {
-    for (const item of await deliveryAccount(live, [], signal)) {
+    const atLeast = acknowledged.map((rows, sender) => [`sender-${sender}`, rows] as const);
+    const items = await deliveryAccount(doors, [], signal);
+    for (const item of items) {
       const lost = Object.values(item.declared_loss).reduce((sum, count) => sum + count, 0);
       expect(item.emitted).toBe(item.stored + item.in_flight + lost);
     }
-  } while (!done);
+    for (const [index, [sender, rows]] of atLeast.entries()) {
+      const emitted = items.find(({ source }) => source === sender)?.emitted ?? 0;
+      expect([sender, emitted >= rows && emitted <= (begun[index] ?? 0)]).toEqual([sender, true]);
+    }
+  } while (!done || live.bus.backlog().in_flight.length > 0);
   await sending;
   const items = (
-    await deliveryAccount(live, [{ source: 'sender-1', epoch: 1, reasons: { buffer_full: 7 } }], signal)
+    await deliveryAccount(doors, [{ source: 'sender-1', epoch: 1, reasons: { buffer_full: 7 } }], signal)
   ).filter(({ source }) => source.startsWith('sender-'));
   expect(
     items.map(({ source, emitted, stored, sequences_missing }) => [source, emitted, stored, sequences_missing]),
@@ -336,7 +353,7 @@ test('the account adds up at every look while batches come', async () => {
 
 test('the overview counts what the lists hold', async () => {
   const now_ms = START_MS + HOUR_MS;
-  const delivery = await deliveryAccount(live, [], signal);
+  const delivery = await deliveryAccount(doors, [], signal);
   const jobs = await listJobs(
     { rows: new JobRows(live.store, systemClock), control: live.control },
     { filter: {}, paging: ALL, now_ms },
