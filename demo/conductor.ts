@@ -49,6 +49,8 @@ const FAULT_STEP = 170;
 const POLL_MS = 400;
 /** The fault stays this long after it was named, so that its cost can be seen to grow. */
 const FAULT_HELD_MS = 3_000;
+/** The slowed rank repeats its forward pass this often: 12 ms of compute become about 22. */
+const FAULT_SHARE = 2;
 const STOP_MS = 15_000;
 
 type Incident = {
@@ -161,8 +163,8 @@ export class Conductor {
     const { training } = this.report;
     await this.#until('steps before the fault', LIMIT_MS.trained, async () => this.#step >= FAULT_STEP);
     const planted_ms = systemClock.now_ms();
-    this.#job?.slow(slow_rank, 1);
-    say(`Rank ${slow_rank} now repeats its forward pass: it really computes longer`);
+    this.#job?.slow(slow_rank, FAULT_SHARE);
+    say(`Rank ${slow_rank} now runs its forward pass three times: it really computes longer`);
     const incident = await this.#incident((item) => item.kind === 'slow_rank', 'the slow rank', LIMIT_MS.located);
     training.detected_rank = Number(incident.subjects.find((subject) => subject.type === 'rank')?.id ?? Number.NaN);
     training.detected_after_s = seconds(incident.opened_at_ms - planted_ms);

@@ -12,7 +12,7 @@ export type Job = {
   readonly ranks: readonly ChildProcess[];
   /** Results by rank; rejects with LW-INTERNAL as soon as one rank fails or dies, after the others were told to end. */
   readonly done: Promise<readonly RankResult[]>;
-  /** Makes a rank repeat its forward pass on that share of each batch (0: healthy again). */
+  /** Makes a rank repeat its forward pass on that share of each batch (2: twice more, 0: healthy again). */
   slow(rank: number, share: number): void;
   /** Asks all ranks to end together; the flag rides in the all-reduce, so that they end at the same step. */
   stop(): void;
