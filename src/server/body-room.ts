@@ -9,23 +9,20 @@ export class BodyRoom {
     this.#bytes_max = bytes_max;
   }
 
-  /** What `read` makes of the chunks, counted until it is done. Throws LW-OVERLOADED where there is no room. */
+  /** What `use` makes of a body, whose bytes are counted until it is done. Throws LW-OVERLOADED where there is no room. */
   async hold<Result>(
-    chunks: AsyncIterable<Buffer>,
-    read: (counted: AsyncIterable<Buffer>) => Promise<Result>,
+    read: (onBytes: (bytes: number) => void) => Promise<Buffer>,
+    use: (body: Buffer) => Result | Promise<Result>,
   ): Promise<Result> {
     let own = 0;
-    const counted = async function* (this: BodyRoom): AsyncGenerator<Buffer> {
-      for await (const chunk of chunks) {
-        own += chunk.length;
-        this.#held += chunk.length;
-        if (this.#held > this.#bytes_max)
-          throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send this one again');
-        yield chunk;
-      }
+    const onBytes = (bytes: number): void => {
+      own += bytes;
+      this.#held += bytes;
+      if (this.#held > this.#bytes_max)
+        throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send this one again');
     };
     try {
-      return await read(counted.call(this));
+      return await use(await read(onBytes));
     } finally {
       this.#held -= own;
     }

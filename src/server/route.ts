@@ -19,14 +19,16 @@ export type RouteContext = {
   readonly signal: AbortSignal;
 };
 
+/** Reads a body, unpacked and capped, once; `onBytes` is told of bytes while they arrive, and refuses the body by throwing. */
+export type BodyReader = (onBytes?: (bytes: number) => void) => Promise<Buffer>;
+
 /** One request as a route sees it: parsed, authorised, with its body as the route's `body` says. */
 export type Call<Query, Params, Body> = {
   readonly query: Query;
   readonly params: Params;
-  /** JSON bodies: the checked value. Stream bodies: undefined, see `bytes`. */
+  /** JSON bodies: the checked value. Bodies of bytes: undefined, see `bytes`. */
   readonly body: Body;
-  /** Stream bodies: the unpacked bytes, capped. */
-  readonly bytes: AsyncIterable<Buffer>;
+  readonly bytes: BodyReader;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly actor: string;
   /** The path asked for, without the query. */

@@ -3,7 +3,6 @@ import type { Outcome } from '../core/outcome.ts';
 import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
 import { batchName } from './batch-name.ts';
 import { BodyRoom } from './body-room.ts';
-import { collectBody } from './body.ts';
 import type { Call, RouteContext } from './route.ts';
 
 /** Bytes of bodies that may be held at once, until their samples are durable. More senders hear 429. */
@@ -18,15 +17,14 @@ export class SampleIntake {
 
   /** `unnamed`: the source of senders that give none. Throws as IngestService.samples, LW-OVERLOADED without room. */
   take(
-    call: Pick<Call<unknown, unknown, unknown>, 'bytes' | 'headers' | 'signal'>,
-    { services, metrics }: RouteContext,
+    call: Pick<Call<unknown, unknown, unknown>, 'bytes' | 'headers'>,
+    { services, metrics, signal }: RouteContext,
     { decoder, unnamed }: { readonly decoder: SampleDecoder; readonly unnamed: string },
   ): Promise<DecodedSamples> {
     const { identity, source } = batchName(call.headers);
-    return this.#room.hold(call.bytes, async (chunks) => {
-      const body = await collectBody(chunks);
+    return this.#room.hold(call.bytes, async (body) => {
       const decode = (target: SampleTarget): Outcome<DecodedSamples> => decoder(body, target);
-      const decoded = await services.ingest.samples({ identity, source: source ?? unnamed, decode }, call.signal);
+      const decoded = await services.ingest.samples({ identity, source: source ?? unnamed, decode }, signal);
       const refused = decoded.rejections.reduce((sum, rejection) => sum + rejection.count, 0);
       const taken = decoded.samples_count + decoded.histograms.length;
       metrics.recordsReceived({ source_kind: 'sender' }, taken + refused);

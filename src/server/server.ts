@@ -9,11 +9,11 @@ import { type ErrorCode, ERRORS, LeewayError, systemCode } from '../core/errors.
 import type { Logger } from '../telemetry/logger.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';
 import { type Admission, createGuard, type Guard } from './guard.ts';
-import { collectBody, CONTROL_CAPS, INGEST_CAPS, readBody } from './body.ts';
+import { CONTROL_CAPS, INGEST_CAPS, readBody } from './body.ts';
 import { openApi } from './openapi.ts';
 import { problemFrom, problemHeaders, problemOf } from './problem.ts';
 import { parseBody, parseParams, parseQuery } from './request.ts';
-import { Answer, type Call, defineRoute, type Route, type RouteContext } from './route.ts';
+import { Answer, type BodyReader, type Call, defineRoute, type Route, type RouteContext } from './route.ts';
 import { alertRoutes } from './routes/alerts.ts';
 import { costRoutes } from './routes/costs.ts';
 import { decisionRoutes } from './routes/decisions.ts';
@@ -223,16 +223,16 @@ async function callOf(
   admission: Admission,
   { route, context }: Registration,
 ): Promise<Parts> {
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort(new Error('the client went away')));
   const query = parseQuery(route.query, Object(request.query));
   const params = parseParams(route.params, request.params);
   const caps = route.body === 'stream' ? INGEST_CAPS : CONTROL_CAPS;
-  const bytes = readBody(request.raw, request.headers, caps, route.unpacks);
+  const { headers } = request;
+  const bytes: BodyReader = (onBytes) =>
+    readBody(request.raw, headers, { caps, asItIs: route.unpacks, ...(onBytes === undefined ? {} : { onBytes }) });
   let actor = admission.actor;
   let body: unknown;
   if (route.body !== null && route.body !== 'stream') {
-    const raw = await collectBody(bytes);
+    const raw = await bytes();
     if (admission.signature !== null) {
       const id = idOf(params);
       const signed = { headers: admission.signature, body: raw };
@@ -240,10 +240,23 @@ async function callOf(
         throw new LeewayError('LW-SIGNATURE', 'the webhook signature does not fit this run, its body or its time');
       actor = `webhook:${id}`;
     }
-    body = parseBody(route.body, raw, request.headers['content-type']);
+    body = parseBody(route.body, raw, headers['content-type']);
   }
-  const signal = AbortSignal.any([gone.signal, context.signal]);
-  return { query, params, body, bytes, headers: request.headers, actor, path: pathOf(request), signal };
+  let signal: AbortSignal | undefined;
+  return {
+    ...{ query, params, body, bytes, headers, actor, path: pathOf(request) },
+    get signal() {
+      return (signal ??= signalOf(reply, context)); // most calls are over before anybody asks
+    },
+  };
+}
+
+function signalOf(reply: FastifyReply, context: RouteContext): AbortSignal {
+  const gone = new AbortController();
+  const abort = (): void => gone.abort(new Error('the client went away'));
+  if (reply.raw.destroyed) abort();
+  reply.raw.once('close', abort);
+  return AbortSignal.any([gone.signal, context.signal]);
 }
 
 function idOf(params: unknown): string {

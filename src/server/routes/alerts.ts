@@ -4,7 +4,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { ExternalAlertSchema, parseAlerts } from '../../incident/external-message.ts';
 import { BodyRoom } from '../body-room.ts';
 import { parseJsonBody } from '../request.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { type BodyReader, defineRoute, type Route } from '../route.ts';
 
 /** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 429's Retry-After. */
 const HELD_BYTES_MAX = 8 * LIMITS.external_alerts_body_bytes_max;
@@ -28,7 +28,7 @@ export function alertRoutes(): readonly Route[] {
       document: Type.Array(ExternalAlertSchema, { maxItems: LIMITS.external_alerts_request_max }),
       answer: Type.Object({}),
       run: async (call, { services }) => {
-        const bytes = await room.hold(call.bytes, collect);
+        const bytes = await room.hold(readAlerts(call.bytes), (body) => body);
         const type = call.headers['content-type'];
         const { messages, errors } = parseAlerts(parseJsonBody(bytes, type === undefined ? undefined : String(type)));
         const { refused } = await services.ingest.alerts(messages);
@@ -54,15 +54,16 @@ function tooMany(refused: number): LeewayError {
   );
 }
 
-async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const own: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of chunks) {
-    bytes += chunk.length;
-    own.push(chunk);
-    if (bytes > LIMITS.external_alerts_body_bytes_max) throw tooLarge();
-  }
-  return Buffer.concat(own);
+/** Reads a body of alerts, which may be smaller than others. */
+function readAlerts(read: BodyReader): BodyReader {
+  return (onBytes) => {
+    let own = 0;
+    return read((bytes) => {
+      own += bytes;
+      if (own > LIMITS.external_alerts_body_bytes_max) throw tooLarge();
+      onBytes?.(bytes);
+    });
+  };
 }
 
 function tooLarge(): LeewayError {

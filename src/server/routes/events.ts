@@ -55,9 +55,9 @@ export function eventRoutes(): readonly Route[] {
   ];
 }
 
-async function readLines(bytes: AsyncIterable<Buffer>): Promise<Reading> {
+function readLines(body: Buffer): Reading {
   const reading: Reading = { records: [], rejected: [], counts: {}, rejected_count: 0 };
-  for await (const line of splitLines(bytes, LIMITS.record_bytes_max)) readLine(line, reading);
+  for (const line of splitLines(body, LIMITS.record_bytes_max)) readLine(line, reading);
   return reading;
 }
 
