@@ -244,7 +244,13 @@ async function callOf(
   }
   let signal: AbortSignal | undefined;
   return {
-    ...{ query, params, body, bytes, headers, actor, path: pathOf(request) },
+    query,
+    params,
+    body,
+    bytes,
+    headers,
+    actor,
+    path: pathOf(request),
     get signal() {
       return (signal ??= signalOf(reply, context)); // most calls are over before anybody asks
     },
