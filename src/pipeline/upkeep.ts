@@ -20,20 +20,35 @@ export type UpkeepOptions = {
 const INTERVAL_MS = 60_000;
 /** Old telemetry goes with whole days; an hour more or less does not matter. */
 const EXPIRE_MS = 3_600_000;
-/** A pass over a long backlog takes minutes; nobody else begins one meanwhile. */
-const LEASE_MS = 15 * 60_000;
+/** A pass over a long backlog takes minutes and renews it; when its worker dies, another one goes on after this. */
+const LEASE_MS = 120_000;
+const RENEW_MS = LEASE_MS / 4;
 const LEASE = 'upkeep';
 
 /** Rolls up what was inserted and drops what is older than retention allows, until the signal. */
 export async function upkeep(options: UpkeepOptions, signal: AbortSignal): Promise<void> {
   const { store, control, clock, holder, onError } = options;
   let expired_ms = -Infinity;
-  const once = async (): Promise<void> => {
-    if (!(await control.lease(LEASE, holder, LEASE_MS))) return;
-    await store.rollUp(clock.now_ms(), signal);
+  const isHeld = (): Promise<boolean> => control.lease(LEASE, holder, LEASE_MS);
+  const pass = async (lost: AbortSignal): Promise<void> => {
+    await store.rollUp(clock.now_ms(), lost);
     if (clock.elapsed_ms() - expired_ms < EXPIRE_MS) return;
-    await store.expire(clock.now_ms(), signal);
+    await store.expire(clock.now_ms(), lost);
     expired_ms = clock.elapsed_ms();
+  };
+  const once = async (): Promise<void> => {
+    if (!(await isHeld())) return;
+    const over = new AbortController();
+    const renew = async (): Promise<void> => {
+      if (!(await isHeld())) over.abort(); // somebody else has it: of two passes the slower would win
+    };
+    const renewing = every(clock, RENEW_MS, renew, { signal: over.signal, onError });
+    try {
+      await pass(AbortSignal.any([signal, over.signal]));
+    } finally {
+      over.abort();
+      await renewing;
+    }
   };
   await every(clock, INTERVAL_MS, once, { signal, onError });
   await control.release(LEASE, holder);

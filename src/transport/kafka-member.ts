@@ -36,6 +36,8 @@ const CLOSE_MS_MAX = 2_000;
 const COMMIT_FAILURES_MAX = 4;
 /** After a commit that failed: 4 of them are 1.5 s, which a coordinator's move takes. */
 const COMMIT_RETRY_MS = 500;
+/** Between two looks at a partition that ends too early. */
+const CUT_CHECK_MS = 1_000;
 /** Messages that arrive before it is known where their partition begins: a few fetches. */
 const EARLY_MESSAGES_MAX = 20_000;
 
@@ -215,7 +217,7 @@ export class GroupMember {
 
   /** One consumer's life: null when it ended with the signal, else why it died. */
   async #liveOnce(signal: AbortSignal): Promise<LeewayError | null> {
-    const { driver, topic, group } = this.#options;
+    const { driver, topic, group, clock } = this.#options;
     const { promise: ended, resolve } = Promise.withResolvers<LeewayError | null>();
     const abort = (): void => resolve(null);
     signal.addEventListener('abort', abort, { once: true });
@@ -228,7 +230,7 @@ export class GroupMember {
     let consumer: KafkaConsumer | null = null;
     try {
       const joining = driver.consume(topic, group, handlers);
-      const first = await Promise.race([answered(joining, `joining ${group}`), ended]);
+      const first = await Promise.race([answered(joining, `joining ${group}`, clock), ended]);
       if (first === null || first instanceof LeewayError) {
         void joining.then((late) => late.close()).catch(() => undefined); // it comes too late to be of use
         return first;
@@ -285,14 +287,24 @@ export class GroupMember {
 
   /** Finds where the group goes on in partitions that are new to us, then lets their messages in. */
   async #locate(fresh: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
-    const { driver, topic, group } = this.#options;
+    const { driver, topic, group, clock, onEvent } = this.#options;
     this.#positions = await driver.positions(topic, group);
-    for (const { partition, low, committed } of this.#positions) {
+    if (this.#positions.some(isCut)) {
+      await clock.sleep(CUT_CHECK_MS, new AbortController().signal); // a new leader may for a moment say too little
+      this.#positions = await driver.positions(topic, group);
+    }
+    for (const position of this.#positions) {
+      const { partition, low, end, committed } = position;
       const seat = fresh.get(partition);
       if (seat === undefined || this.#seats.get(partition) !== seat) continue; // lost again meanwhile
-      const start = committed === null || committed < low ? low : committed;
+      const start = committed === null || committed < low || isCut(position) ? low : committed;
       seat.offsets = new PartitionOffsets(start);
-      seat.offsets.committed = start;
+      // of a partition that was cut the group's offset is put back: messages before it are new ones
+      seat.offsets.committed = isCut(position) ? null : start;
+      if (isCut(position)) {
+        const reason = `partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`;
+        onEvent({ kind: 'kafka_gap', reason });
+      }
       this.#receive(partition, seat.early.splice(0), fail);
     }
     this.#options.onAssigned();
@@ -329,6 +341,11 @@ export class GroupMember {
     }
     return isKnown;
   }
+}
+
+/** The group stands behind the end: the topic was created anew or cut by an unclean election. */
+function isCut({ end, committed }: PartitionPosition): boolean {
+  return committed !== null && committed > end;
 }
 
 function unlocated(partition: number): LeewayError {

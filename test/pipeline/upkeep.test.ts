@@ -41,3 +41,38 @@ test('one worker at a time rolls up every minute and expires every hour; a stopp
   expect(done.slice(early.length)).toContain('two rolls up');
   expect(errors).toEqual([]);
 });
+
+test('a worker that dies hands over within three minutes; one that works for long does not', async () => {
+  const clock = new ManualClock();
+  await using control = await openSqliteControl({ data_dir: ':memory:', clock });
+  const done: string[] = [];
+  const stop = new AbortController();
+  const worker = (holder: string, own: ManualClock, rollUp: () => Promise<unknown>) => {
+    const store = { rollUp, expire: () => Promise.resolve() };
+    return upkeep({ store, control, clock: own, holder, onError: (error) => done.push(String(error)) }, stop.signal);
+  };
+  const minutes = async (count: number): Promise<void> => {
+    for (let step = 0; step < count * 4; step++) {
+      await clock.advance(15_000);
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve)); // transactions take turns
+    }
+  };
+  const dead = new ManualClock(); // its time has stopped
+  const running = [worker('dead', dead, async () => void done.push('dead'))];
+  await minutes(1);
+  const { promise: long, resolve: finish } = Promise.withResolvers<void>();
+  running.push(
+    worker('long', clock, () => {
+      done.push('long');
+      return long;
+    }),
+  );
+  await minutes(3);
+  expect(done).toEqual(['dead', 'long']);
+  running.push(worker('third', clock, async () => void done.push('third')));
+  await minutes(20);
+  expect(done).toEqual(['dead', 'long']);
+  finish();
+  stop.abort();
+  await Promise.all(running);
+});

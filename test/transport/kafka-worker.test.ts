@@ -9,7 +9,7 @@ import { assertAcknowledged } from '../../src/transport/kafka-driver.ts';
 import type { KafkaEvent } from '../../src/transport/kafka-event.ts';
 import { frameMessages } from '../../src/transport/kafka-frames.ts';
 import { GroupMember } from '../../src/transport/kafka-member.ts';
-import { prepareScratch } from '../../src/transport/kafka-scratch.ts';
+import { prepareScratch, systemScratch } from '../../src/transport/kafka-scratch.ts';
 import { KafkaWorker } from '../../src/transport/kafka-worker.ts';
 import { stepRecord } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
@@ -167,6 +167,31 @@ test.concurrent('a topic that was created anew is read from its beginning, not t
   expect(place.kinds()).toContain('kafka_gap');
 });
 
+test.concurrent('a group that stands behind the end of a partition goes on at its beginning: the new messages are no repeats', async () => {
+  await using place = await workplace([2, 0]);
+  const { kafka } = place;
+  kafka.committed.set(0, 5n); // of five messages, before the topic was created anew
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('two are committed', () => kafka.committed.get(0) === 2n);
+  expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 2']);
+  expect(place.kinds()).toContain('kafka_gap');
+});
+
+test.concurrent('an end that is said too small for a moment does not put the group back', async () => {
+  await using place = await workplace([7, 0]);
+  const { kafka } = place;
+  kafka.committed.set(0, 5n);
+  kafka.hidden = 4; // what a new leader knows to be replicated
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 5, 7));
+  await sleep(200);
+  kafka.hidden = 0;
+  await until('all are committed', () => kafka.committed.get(0) === 7n);
+  expect(place.handled.flat()).toEqual(['node-0 6', 'node-0 7']);
+  expect(place.kinds()).not.toContain('kafka_gap');
+});
+
 test.concurrent('lag without progress replaces the consumer', async () => {
   await using place = await workplace([2, 0]);
   place.kafka.member.handlers.onAssigned([0]);
@@ -304,8 +329,11 @@ test.concurrent('files that killed workers left behind are removed after a day, 
   const now_ms = Date.now();
   const long_ago = new Date(now_ms - 86_400_001);
   for (const name of ['kafka-old.native', 'other']) await utimes(at(name), long_ago, long_ago);
-  const [one, two] = [await prepareScratch(directory.path, now_ms), await prepareScratch(directory.path, now_ms)];
+  const [one, two] = [
+    await prepareScratch(systemScratch(), directory.path, now_ms),
+    await prepareScratch(systemScratch(), directory.path, now_ms),
+  ];
   expect((await readdir(directory.path)).toSorted((a, b) => a.localeCompare(b))).toEqual(['kafka-new.native', 'other']);
   expect(one).not.toBe(two);
-  await expect(prepareScratch(at('other'), now_ms)).rejects.toMatchObject({ code: 'LW-DATA-DIR' });
+  await expect(prepareScratch(systemScratch(), at('other'), now_ms)).rejects.toMatchObject({ code: 'LW-DATA-DIR' });
 });

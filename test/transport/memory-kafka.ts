@@ -27,6 +27,8 @@ export class MemoryKafka implements KafkaDriver {
   /** Failures of the next calls, by call. */
   readonly fail = { produce: 0, commit: 0 };
   low = 0n;
+  /** Messages at the end of partition 0 that `positions` does not know of. */
+  hidden = 0;
   /** What consume does before it answers. */
   onConsume: () => Promise<void> = () => Promise.resolve();
   /** Every call of produce, answered or not. */
@@ -79,7 +81,7 @@ export class MemoryKafka implements KafkaDriver {
       [0, 1].map((partition) => ({
         partition,
         low: this.low,
-        end: BigInt(this.#log(topic, partition).length),
+        end: BigInt(this.#log(topic, partition).length - (partition === 0 ? this.hidden : 0)),
         committed: this.committed.get(partition) ?? null,
       })),
     );
