@@ -15,7 +15,7 @@ export type Batch = {
   /** 1, 2, 3 … within the epoch. */
   readonly sequence: number;
   readonly records: readonly StoredRecord[];
-  /** Samples of open ingest. A batch holds at least one record or sample. */
+  /** Samples of open ingest, read before `publish` returns its promise. A batch holds at least one record or sample. */
   readonly samples?: SampleRows;
 };
 
@@ -48,13 +48,23 @@ export type FrameHeader = {
   readonly origin: number;
 };
 
+/** Records of one source and epoch that are durable in the bus and not yet in the store. */
+export type InFlight = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly records: number;
+  /** Age of the oldest of them, and the smallest sequence that waits; absent where the bus does not know. */
+  readonly oldest_ms?: number;
+  readonly sequence_min?: number;
+};
+
 export type Backlog = {
   readonly bytes: number;
   readonly frames: number;
   /** Age of the oldest frame that the store does not hold, 0 when there is none. */
   readonly oldest_ms: number;
   /** Records waiting, by source and epoch. */
-  readonly in_flight: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
+  readonly in_flight: readonly InFlight[];
   /**
    * Rises with every segment that is taken for delivery or leaves; odd while one is under way to the store. Two looks with
    * the same even number had nothing on its way between them. Absent where nothing is handed to a store.
@@ -103,6 +113,10 @@ export type StoredAccount = {
   readonly sequence_min: number;
   readonly sequence_max: number;
   readonly sequences: number;
+  /** Sequences between the smallest and the largest of which the store has no part: closed ranges, rising. */
+  readonly gaps: readonly (readonly [from: number, to: number])[];
+  /** Of `stored`: records that were accepted after a higher sequence of the same table. */
+  readonly late: number;
 };
 
 export interface Store extends AsyncDisposable {

@@ -83,27 +83,29 @@ export class SampleColumns {
     if (rows === 0) this.#least = this.#most = 0;
   }
 
-  /** All rows so far, copied out; the columns are empty afterwards. */
+  /** All rows so far, as views that hold until the next row is put; the columns are empty afterwards. */
   take(): SampleRows {
     const { rows } = this;
-    const narrow = this.#narrow(rows);
     const taken: SampleRows = {
       rows,
-      id: this.#id.slice(0, rows * 2),
-      at_ms: this.#at.slice(0, rows * 2),
-      mantissa: narrow,
-      mantissa_type: narrow instanceof Int16Array ? 'Int16' : narrow.length === rows && rows > 0 ? 'Int32' : 'Int64',
-      exponent: this.#exponent.slice(0, rows),
+      id: this.#id.subarray(0, rows * 2),
+      at_ms: this.#at.subarray(0, rows * 2),
+      ...this.#narrow(rows),
+      exponent: this.#exponent.subarray(0, rows),
     };
     this.truncate(0);
     return taken;
   }
 
-  #narrow(rows: number): Int16Array | Int32Array {
-    if (this.#least < INT32.min || this.#most > INT32.max) return this.#mantissa.slice(0, rows * 2);
-    const narrow = this.#least < INT16.min || this.#most > INT16.max ? new Int32Array(rows) : new Int16Array(rows);
-    for (let row = 0; row < rows; row++) narrow[row] = this.#mantissa[row * 2] as number; // row < rows
-    return narrow;
+  /** The mantissas in place, as narrow as they all fit: a row is written at or before where it was read. */
+  #narrow(rows: number): Pick<SampleRows, 'mantissa' | 'mantissa_type'> {
+    const wide = this.#mantissa;
+    if (this.#least < INT32.min || this.#most > INT32.max)
+      return { mantissa: wide.subarray(0, rows * 2), mantissa_type: 'Int64' };
+    const is16 = this.#least >= INT16.min && this.#most <= INT16.max;
+    const narrow = is16 ? new Int16Array(wide.buffer, 0, rows) : new Int32Array(wide.buffer, 0, rows);
+    for (let row = 0; row < rows; row++) narrow[row] = wide[row * 2] as number; // row < rows
+    return { mantissa: narrow, mantissa_type: is16 ? 'Int16' : 'Int32' };
   }
 
   #row(words: SeriesWords, series: number, time_low: number, time_high: number): number {

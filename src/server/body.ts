@@ -93,7 +93,10 @@ function collected(source: Readable, { caps, onBytes }: BodyOptions): Promise<Bu
       reject(error);
     }
   };
-  const end = (): void => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
+  const end = (): void => {
+    source.off('close', close); // which comes next, and is no failure
+    resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
+  };
   const close = (): void => reject(new Error('the connection ended before the body'));
   source.on('data', take).once('end', end).once('error', reject).once('close', close);
   return promise.finally(() => {

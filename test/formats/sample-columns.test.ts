@@ -37,13 +37,23 @@ test('an exponent stays with its series until a value needs another', () => {
   expect(rowsOf(columns.take()).map((row) => row.exponent)).toEqual([0, 1, 1, 3, 3, 0]);
 });
 
-test('rows put after a take start anew, and what was taken does not change', () => {
+test('rows put after a take start anew', () => {
   const columns = new SampleColumns();
   columns.put(words(), 0, 1e12, 1, 0);
-  const first = columns.take();
+  expect(rowsOf(columns.take())).toMatchObject([{ at_ms: 1 }]);
   columns.put(words(), 0, 2, 2, 0);
-  expect(rowsOf(first)).toMatchObject([{ at_ms: 1 }]);
-  expect(columns.take()).toMatchObject({ rows: 1, mantissa_type: 'Int16' });
+  const second = columns.take();
+  expect(second).toMatchObject({ rows: 1, mantissa_type: 'Int16' });
+  expect(rowsOf(second).map((row) => [row.at_ms, doubleOf(row.bits)])).toEqual([[2, 2]]);
+});
+
+test('mantissas are made narrow in place without losing one', () => {
+  const columns = new SampleColumns();
+  const values = Array.from({ length: 300 }, (_, row) => (row % 2 === 0 ? row : -row));
+  for (const largest of [1, 200, 1e9]) {
+    for (const value of values) columns.put(words(), 0, value * largest, 0, 0);
+    expect(rowsOf(columns.take()).map((row) => doubleOf(row.bits))).toEqual(values.map((value) => value * largest));
+  }
 });
 
 test('rows taken back are gone', () => {
