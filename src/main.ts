@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   cost: () => import('./cli/cost.ts'),
   decode: () => import('./cli/decode.ts'),
   check: () => import('./cli/check.ts'),
+  selftest: () => import('./cli/selftest.ts'),
   config: () => import('./cli/config.ts'),
   token: () => import('./cli/token.ts'),
 };

@@ -1,0 +1,186 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadConfig, type LoadedConfig } from '../config.ts';
+import { systemClock } from '../core/clock.ts';
+import { EXIT, LeewayError } from '../core/errors.ts';
+import { integerBelow, seededRandom, systemRandom } from '../core/random.ts';
+import { defineCommand, type Terminal, usage } from './command.ts';
+import { type FaultFigures, injectFaults } from './selftest/faults.ts';
+import { Installation } from './selftest/installation.ts';
+import { prove } from './selftest/proof.ts';
+import { reportOf, type SelftestReport, textOf } from './selftest/report.ts';
+import { type Target, targetOf } from './selftest/target.ts';
+import { judgeWhole } from './selftest/verdict.ts';
+
+/** Between two batches: at 20 records a batch about 400 records a second, next to nothing for a service at work. */
+const PACE_MS = 50;
+
+/** Proof of the account on the user's own installation. */
+export const command = defineCommand({
+  name: 'selftest',
+  summary: 'Proves on the running service that what is emitted is stored once or declared lost.',
+  usage: 'selftest [--config FILE] [--url URL] [--read-url URL] [--token-file FILE] [--faults] [options]',
+  examples: ['leeway selftest --config leeway.config.json', 'leeway selftest --faults --rounds 20 --seed 7'],
+  options: {
+    config: { type: 'string', value: 'FILE', about: 'configuration; without it leeway.config.json where it exists' },
+    url: {
+      type: 'string',
+      value: 'URL',
+      about: 'the service that takes records; else server.public_url or its address',
+    },
+    'read-url': {
+      type: 'string',
+      value: 'URL',
+      about: 'the console that is read back from, where it is another process',
+    },
+    'token-file': {
+      type: 'string',
+      value: 'FILE',
+      about: 'token with scopes ingest and read; else gateway.token_file',
+    },
+    batches: { type: 'string', value: 'N', about: 'batches to send, about 24 records each', default: '40' },
+    timeout: { type: 'string', value: 'SECONDS', about: 'wait so long for an answer and for the store', default: '60' },
+    faults: { type: 'boolean', about: 'start a service of its own and kill and stall its processes meanwhile' },
+    rounds: { type: 'string', value: 'N', about: 'faults to inject, with --faults', default: '10' },
+    seed: { type: 'string', value: 'N', about: 'with --faults: repeats the random choices of an earlier run' },
+    format: { type: 'string', value: 'FORMAT', about: 'text or json', default: 'text' },
+  },
+  run: async ({ values, terminal }) => {
+    if (values.format !== 'text' && values.format !== 'json')
+      throw usage('selftest', `unknown format "${values.format}", expected text or json`);
+    const loaded = await loadConfig({ path: values.config, cwd: terminal.cwd });
+    const plan: Plan = {
+      batches: whole('batches', values.batches, 1, 100_000),
+      timeout_ms: whole('timeout', values.timeout, 1, 86_400) * 1_000,
+      rounds: whole('rounds', values.rounds, 1, 10_000),
+      seed: values.seed === undefined ? integerBelow(systemRandom, 2 ** 31) : whole('seed', values.seed, 0, 2 ** 31),
+      terminal,
+    };
+    const report = await stoppable(terminal.signal, () =>
+      values.faults
+        ? proveThroughFaults(loaded, plan)
+        : targetOf(loaded, { url: values.url, read_url: values['read-url'], token_file: values['token-file'] }).then(
+            (target) => proveService(target, plan),
+          ),
+    );
+    terminal.out(values.format === 'json' ? `${JSON.stringify(report)}\n` : textOf(report));
+    if (report.proven) return EXIT.done;
+    return (report.account?.in_flight ?? 0) > 0 && report.problems.length === 1 ? EXIT.unreachable : EXIT.internal;
+  },
+});
+
+type Plan = {
+  readonly batches: number;
+  readonly timeout_ms: number;
+  readonly rounds: number;
+  readonly seed: number;
+  readonly terminal: Terminal;
+};
+
+/** An interrupted proof has shown nothing: LW-TIMEOUT, exit 7. */
+async function stoppable<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new LeewayError('LW-TIMEOUT', 'the selftest was stopped before it could judge; run it again', {
+      cause: error,
+    });
+  }
+}
+
+async function proveService(target: Target, { batches, timeout_ms, terminal }: Plan): Promise<SelftestReport> {
+  const started_ms = systemClock.elapsed_ms();
+  const proof = await prove({
+    target: () => target,
+    clock: systemClock,
+    random: systemRandom, // marks of this run must not meet those of another
+    signal: terminal.signal,
+    batches,
+    pace_ms: PACE_MS,
+    timeout_ms,
+  });
+  const notes = [`what was sent stays until retention.raw_days is over: job ${proof.marks.job}, source selftest`];
+  const duration_ms = systemClock.elapsed_ms() - started_ms;
+  return reportOf({ proof, target, faults: null, notes, more: [], duration_ms });
+}
+
+async function proveThroughFaults(loaded: LoadedConfig, plan: Plan): Promise<SelftestReport> {
+  if (process.platform === 'win32')
+    throw usage('selftest', '--faults stops and continues processes, which this operating system cannot');
+  const { terminal, rounds, seed } = plan;
+  const directory = await mkdtemp(join(tmpdir(), 'leeway-selftest-'));
+  const say = (text: string): void => terminal.err(`${text}\n`);
+  say(`a service of its own in ${directory}; ${rounds} faults, seed ${seed}`);
+  let proven = false;
+  try {
+    const report = await withInstallation(loaded, directory, plan);
+    proven = report.proven;
+    return report;
+  } finally {
+    if (proven) await rm(directory, { recursive: true, force: true });
+    else say(`its data is kept in ${directory}`);
+  }
+}
+
+async function withInstallation(loaded: LoadedConfig, directory: string, plan: Plan): Promise<SelftestReport> {
+  const { terminal, rounds, seed, batches, timeout_ms } = plan;
+  const { signal } = terminal;
+  const started_ms = systemClock.elapsed_ms();
+  const { spool, retention } = loaded.config;
+  const collectors = loaded.extensions.collectors.map(({ name }) => name);
+  const settings = { spool, retention, collectors };
+  await using installation = await Installation.prepare(directory, settings, { clock: systemClock, signal });
+  installation.start();
+  await installation.ready;
+  const target = (): Target => ({ ingest_url: installation.url, read_url: installation.url, token: null });
+  let figures: FaultFigures | null = null;
+  const random = seededRandom(seed);
+  const proof = await prove({
+    target,
+    clock: systemClock,
+    random: seededRandom(integerBelow(random, 2 ** 32)),
+    signal,
+    batches,
+    pace_ms: PACE_MS,
+    timeout_ms,
+    meanwhile: async (until) => {
+      const say = (text: string): void => terminal.err(`fault ${text}\n`);
+      figures = await injectFaults(installation, { rounds, random, clock: systemClock, signal: until, say });
+    },
+  });
+  const more = judgeWhole(await proof.reading.account(null, systemClock.elapsed_ms() + timeout_ms));
+  const faults = figures === null ? null : { ...(figures as FaultFigures), seed, rounds };
+  const last = target();
+  const code = await installation.stop();
+  if (code !== 0) more.push({ what: 'exit code of the service at its end', expected: '0', got: String(code) });
+  const duration_ms = systemClock.elapsed_ms() - started_ms;
+  return reportOf({ proof, target: last, faults, notes: reachOf(loaded), more, duration_ms });
+}
+
+/** What killing an installation of its own says of the user's, and what it does not. */
+function reachOf({ config: { bus, store, control, spool } }: LoadedConfig): string[] {
+  const own =
+    'covered: the doors, the spool, the embedded store and their recovery on this machine, with your spool settings';
+  const foreign = [
+    ...(bus.kind === 'embedded' ? [] : ['Kafka']),
+    ...(store.kind === 'embedded' ? [] : ['ClickHouse']),
+    ...(control.kind === 'sqlite' ? [] : ['PostgreSQL']),
+  ];
+  return [
+    own,
+    ...(foreign.length === 0
+      ? []
+      : [
+          `not covered: your ${foreign.join(', ')}; run "leeway selftest" without --faults while you restart those yourself`,
+        ]),
+    `not covered: loss of power${spool.fsync ? '' : ' (spool.fsync is false: it may cost the last seconds)'}; killed processes lose nothing that the operating system holds`,
+  ];
+}
+
+function whole(name: string, text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw usage('selftest', `option --${name} is "${text}", expected a whole number from ${min} to ${max}`);
+}
