@@ -8,14 +8,15 @@ import type { KafkaConnection, KafkaDriver } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { STREAMS_MAX } from './kafka-frames.ts';
 import { FrameProducer } from './kafka-producer.ts';
-import { prepareScratch } from './kafka-scratch.ts';
+import { prepareScratch, type ScratchDisk, systemScratch } from './kafka-scratch.ts';
 import { KafkaWorker } from './kafka-worker.ts';
 import { SourceTally } from './known-sequences.ts';
 
 export type KafkaDriverName = 'kafkajs' | 'platformatic';
 
 export type KafkaBusOptions = {
-  readonly driver: KafkaDriverName;
+  /** A name, or a driver that is open already. */
+  readonly driver: KafkaDriverName | KafkaDriver;
   readonly brokers: readonly string[];
   readonly tls?: KafkaConnection['tls'];
   readonly sasl?: KafkaConnection['sasl'];
@@ -25,6 +26,8 @@ export type KafkaBusOptions = {
   readonly create_topics?: { readonly partitions: number; readonly replication: number } | null;
   /** Directory for the files of deliveries; they are copies and need no durable disk. */
   readonly scratch_dir: string;
+  /** Default: the file system. */
+  readonly scratch_disk?: ScratchDisk;
   readonly clock: Clock;
   readonly onEvent?: (event: KafkaEvent) => void;
   /** Bytes that may wait for Kafka's acknowledgement. Default 64 MiB. */
@@ -96,7 +99,8 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
     const partitions = await ensureTopics(driver, [frames, dead], options);
     const count = partitions.get(frames) ?? 0;
     assert(count + settings.stream_first <= STREAMS_MAX, `lineages have room for ${STREAMS_MAX} partitions`);
-    const scratch_prefix = await prepareScratch(options.scratch_dir, options.clock.now_ms());
+    const scratch_disk = options.scratch_disk ?? systemScratch();
+    const scratch_prefix = await prepareScratch(scratch_disk, options.scratch_dir, options.clock.now_ms());
     const onEvent = options.onEvent ?? (() => undefined);
     const { clock, in_flight_bytes_max, publish_timeout_ms, buffer_bytes_max, stream_first } = settings;
     const stall_ms = Math.max(settings.stall_ms, 2 * session_timeout_ms);
@@ -116,6 +120,7 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
       dead_letters: { topic: dead, partitions: partitions.get(dead) ?? 1 },
       clock,
       scratch_dir: options.scratch_dir,
+      scratch_disk,
       scratch_prefix,
       stream_first,
       delivery: {
@@ -134,7 +139,8 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
   }
 }
 
-async function openDriver(name: KafkaDriverName, connection: KafkaConnection): Promise<KafkaDriver> {
+async function openDriver(name: KafkaDriverName | KafkaDriver, connection: KafkaConnection): Promise<KafkaDriver> {
+  if (typeof name !== 'string') return name;
   // loaded on demand: the embedded service needs neither package
   switch (name) {
     case 'kafkajs':

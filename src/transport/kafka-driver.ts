@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 
 /**
@@ -110,15 +111,19 @@ export const CLIENT = {
 } as const;
 
 /** `work`, or LW-UNREACHABLE when the client never answers: a lost callback must not stop a queue for ever. */
-export async function answered<Result>(work: Promise<Result>, what: string): Promise<Result> {
-  const limit = AbortSignal.timeout(CLIENT.call_ms_max);
-  const { promise: silence, reject } = Promise.withResolvers<never>();
-  const onLimit = (): void => reject(kafkaError(null, what, `no answer within ${CLIENT.call_ms_max} ms`));
-  limit.addEventListener('abort', onLimit, { once: true });
+export async function answered<Result>(
+  work: Promise<Result>,
+  what: string,
+  clock: Clock = systemClock,
+): Promise<Result> {
+  const over = new AbortController();
+  const silence = clock.sleep(CLIENT.call_ms_max, over.signal).then(() => {
+    throw kafkaError(null, what, `no answer within ${CLIENT.call_ms_max} ms`);
+  });
   try {
     return await Promise.race([work, silence]);
   } finally {
-    limit.removeEventListener('abort', onLimit);
+    over.abort();
   }
 }
 

@@ -1,16 +1,28 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, stat, unlink } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import type { Delivery, FrameHeader } from '../core/ports.ts';
-import { SAMPLES } from '../core/tables.ts';
+import { SAMPLES, type TableName } from '../core/tables.ts';
+import { type SpoolDisk, systemDisk } from './disk.ts';
 import { encodeFrame } from './frame.ts';
 import type { HeldFrame } from './kafka-frames.ts';
 import { originName } from './kafka-shelf.ts';
 
 /** Bytes handed to the file system at once. */
 const WRITE_BYTES = 4 * 1_048_576;
+
+/** Where deliveries lie while the store reads them; the simulation puts a failing disk in its place. */
+export type ScratchDisk = Pick<SpoolDisk, 'makeDirectory' | 'list' | 'create' | 'unlink'> & {
+  /** When the file was written last, Unix ms. */
+  modifiedMs(file: string): Promise<number>;
+};
+
+/** The file system itself. Nothing is synced. */
+export function systemScratch(): ScratchDisk {
+  return { ...systemDisk(false), modifiedMs: async (file) => (await stat(file)).mtimeMs };
+}
 
 const PREFIX = 'kafka-';
 /** What a killed process left behind; no delivery of a living one waits that long with a store at hand. */
@@ -20,13 +32,13 @@ const LEFT_BEHIND_MS = 86_400_000;
  * Makes `directory` ready for deliveries, removes those that killed processes left in it a day ago, and returns a prefix for
  * file names that no other bus uses. Failure: LW-DATA-DIR.
  */
-export async function prepareScratch(directory: string, now_ms: number): Promise<string> {
+export async function prepareScratch(disk: ScratchDisk, directory: string, now_ms: number): Promise<string> {
   try {
-    await mkdir(directory, { recursive: true });
-    for (const name of await readdir(directory)) {
+    await disk.makeDirectory(directory);
+    for (const name of await disk.list(directory)) {
       const file = path.join(directory, name);
-      if (!name.startsWith(PREFIX) || now_ms - (await stat(file)).mtimeMs < LEFT_BEHIND_MS) continue;
-      await unlink(file);
+      if (!name.startsWith(PREFIX) || now_ms - (await disk.modifiedMs(file)) < LEFT_BEHIND_MS) continue;
+      await disk.unlink(file);
     }
     return `${PREFIX}${randomUUID()}`;
   } catch (cause) {
@@ -38,16 +50,29 @@ export async function prepareScratch(directory: string, now_ms: number): Promise
 }
 
 /**
- * Writes `frames`, all of one table and at least one, as a file of Native blocks in `directory`. Nothing is synced: the
- * topic is the durable copy.
+ * Writes `frames`, all of one table and at least one, as the file `stem`-`table`.native of Native blocks. Nothing is synced:
+ * the topic is the durable copy. A file that could not be written whole is removed again: it would keep a full disk full.
  */
-export async function writeDelivery(directory: string, name: string, frames: readonly HeldFrame[]): Promise<Delivery> {
+export async function writeDelivery(disk: ScratchDisk, stem: string, frames: readonly HeldFrame[]): Promise<Delivery> {
   const table = frames[0]?.header.table;
   assert(table !== undefined, 'a delivery holds at least one frame');
-  const file = path.join(directory, `${name}-${table}.native`);
+  const file = `${stem}-${table}.native`;
+  try {
+    return await writeFrames(disk, file, { table, frames });
+  } catch (error) {
+    await disk.unlink(file).catch(() => undefined); // it was not created
+    throw error;
+  }
+}
+
+async function writeFrames(
+  disk: ScratchDisk,
+  file: string,
+  { table, frames }: { readonly table: TableName; readonly frames: readonly HeldFrame[] },
+): Promise<Delivery> {
   const origins = new Map<string, number>();
   const headers: FrameHeader[] = [];
-  const handle = await open(file, 'w');
+  const handle = await disk.create(file);
   try {
     let pieces: Buffer[] = [];
     let bytes = 0;
@@ -62,11 +87,11 @@ export async function writeDelivery(directory: string, name: string, frames: rea
         bytes += piece.length;
       }
       if (bytes < WRITE_BYTES) continue;
-      await handle.writeFile(Buffer.concat(pieces));
+      await handle.append(pieces);
       pieces = [];
       bytes = 0;
     }
-    await handle.writeFile(Buffer.concat(pieces));
+    await handle.append(pieces);
     return { table, path: file, rows, frames: headers };
   } finally {
     await handle.close();
@@ -74,8 +99,8 @@ export async function writeDelivery(directory: string, name: string, frames: rea
 }
 
 /** Forgets a delivery's file. */
-export async function removeDelivery(delivery: Delivery): Promise<void> {
-  await unlink(delivery.path).catch(() => undefined); // gone already, or removed a day later
+export async function removeDelivery(disk: ScratchDisk, delivery: Delivery): Promise<void> {
+  await disk.unlink(delivery.path).catch(() => undefined); // gone already, or removed a day later
 }
 
 function originOf(origins: Map<string, number>, header: FrameHeader): number {

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { type Ok, type Outcome, type Reject, retry } from '../core/outcome.ts';
@@ -7,7 +8,7 @@ import type { KafkaDriver, KafkaIn } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { type HeldFrame, lineageAt, readMessage } from './kafka-frames.ts';
 import { GroupMember } from './kafka-member.ts';
-import { removeDelivery, writeDelivery } from './kafka-scratch.ts';
+import { removeDelivery, type ScratchDisk, systemScratch, writeDelivery } from './kafka-scratch.ts';
 import { FrameShelf, type ShelfOptions } from './kafka-shelf.ts';
 import { SourceTally } from './known-sequences.ts';
 
@@ -18,6 +19,8 @@ export type KafkaWorkerOptions = {
   readonly dead_letters: { readonly topic: string; readonly partitions: number };
   readonly clock: Clock;
   readonly scratch_dir: string;
+  /** Default: the file system. */
+  readonly scratch_disk?: ScratchDisk;
   /** Of the names of this bus's files. */
   readonly scratch_prefix: string;
   readonly stream_first: number;
@@ -41,6 +44,7 @@ const RETRY_MS_MAX = 5_000;
 export class KafkaWorker {
   readonly #options: KafkaWorkerOptions;
   readonly #member: GroupMember;
+  readonly #disk: ScratchDisk;
   readonly #inHand = new SourceTally();
   readonly #quarantined = new SourceTally();
   #shelf: FrameShelf;
@@ -55,6 +59,7 @@ export class KafkaWorker {
 
   constructor(options: KafkaWorkerOptions) {
     this.#options = options;
+    this.#disk = options.scratch_disk ?? systemScratch();
     this.#shelf = new FrameShelf(options.delivery);
     const { driver, topic, group, clock, stall_ms, onEvent } = options;
     this.#member = new GroupMember({
@@ -216,21 +221,27 @@ export class KafkaWorker {
       for (let attempt = 0; frames.some((frame) => this.#member.owns(frame.partition)); attempt++) {
         let outcome: Outcome;
         try {
-          delivery ??= await writeDelivery(scratch_dir, `${scratch_prefix}-${this.#next_file++}`, frames);
+          const stem = path.join(scratch_dir, `${scratch_prefix}-${this.#next_file++}`);
+          delivery ??= await writeDelivery(this.#disk, stem, frames);
           outcome = await handle(delivery);
         } catch (error) {
           if (delivery !== null || systemCode(error) === null) throw error;
           outcome = retry('LW-SPOOL-IO', `${scratch_dir}: ${systemCode(error)}`);
+          await this.#disk.makeDirectory(scratch_dir).catch(() => undefined); // somebody may have removed it
         }
         if (outcome.kind !== 'retry') return outcome;
         if (signal.aborted) return null;
+        if (outcome.code === 'LW-SPOOL-IO' && delivery !== null) {
+          await removeDelivery(this.#disk, delivery); // the store could not read it: it is written again
+          delivery = null;
+        }
         const wait_ms = outcome.after_ms ?? Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10));
         onEvent({ kind: 'kafka_retry', reason: `${outcome.code} ${outcome.reason}; again in ${wait_ms} ms` });
         await clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: one last attempt
       }
       return null;
     } finally {
-      if (delivery !== null) await removeDelivery(delivery);
+      if (delivery !== null) await removeDelivery(this.#disk, delivery);
     }
   }
 

@@ -1,4 +1,4 @@
-import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -7,9 +7,10 @@ import { ok, type Outcome, reject, retry } from '../../src/core/outcome.ts';
 import type { Delivery } from '../../src/core/ports.ts';
 import { assertAcknowledged } from '../../src/transport/kafka-driver.ts';
 import type { KafkaEvent } from '../../src/transport/kafka-event.ts';
-import { frameMessages } from '../../src/transport/kafka-frames.ts';
+import { scanFrames } from '../../src/transport/frame.ts';
+import { frameMessages, type HeldFrame, readMessage } from '../../src/transport/kafka-frames.ts';
 import { GroupMember } from '../../src/transport/kafka-member.ts';
-import { prepareScratch, systemScratch } from '../../src/transport/kafka-scratch.ts';
+import { prepareScratch, systemScratch, writeDelivery } from '../../src/transport/kafka-scratch.ts';
 import { KafkaWorker } from '../../src/transport/kafka-worker.ts';
 import { stepRecord } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
@@ -337,3 +338,58 @@ test.concurrent('files that killed workers left behind are removed after a day, 
   expect(one).not.toBe(two);
   await expect(prepareScratch(systemScratch(), at('other'), now_ms)).rejects.toMatchObject({ code: 'LW-DATA-DIR' });
 });
+
+test.concurrent('a delivery that the store cannot read is written again, in a directory that somebody removed', async () => {
+  const rows: number[] = [];
+  await using place = await workplace([3, 0], async ({ path: file, table }) => {
+    try {
+      rows.push(scanFrames(await readFile(file), table).frames.length);
+      if (rows.length > 1) return ok(undefined);
+      await rm(path.dirname(file), { recursive: true }); // as a cleaner of temporary files does
+      return retry('LW-SPOOL-IO', 'the file is gone', 1);
+    } catch (error) {
+      return retry('LW-SPOOL-IO', String(error), 1);
+    }
+  });
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('all are committed', () => kafka.committed.get(0) === 3n);
+  expect(rows).toEqual([3, 3]);
+});
+
+test.concurrent('a delivery that a full disk cut short leaves no file behind', async () => {
+  await using directory = await scratchDirectory();
+  const disk = systemScratch();
+  const frames = await heldFrames();
+  const full: typeof disk = {
+    ...disk,
+    create: async (file) => {
+      const handle = await disk.create(file);
+      const append = async (pieces: readonly Uint8Array[]): Promise<void> => {
+        await handle.append(pieces.slice(0, 1)); // a full disk takes what fits
+        throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+      };
+      return {
+        append,
+        sync: () => handle.sync(),
+        truncate: (size) => handle.truncate(size),
+        close: () => handle.close(),
+      };
+    },
+  };
+  await expect(writeDelivery(full, path.join(directory.path, 'kafka-1'), frames)).rejects.toThrow('ENOSPC');
+  expect(await readdir(directory.path)).toEqual([]);
+});
+
+/** One frame as a worker holds it. */
+async function heldFrames(): Promise<HeldFrame[]> {
+  const kafka = new MemoryKafka();
+  const batch = { source: 'node-0', epoch: 1, sequence: 1, records: [stepRecord(1)] };
+  for (const { table, value } of frameMessages(batch))
+    await kafka.produce(TOPIC, [{ partition: 0, key: Buffer.from(batch.source), value, headers: { table } }]);
+  return kafka.fetch(TOPIC, 0).flatMap((message) => {
+    const frame = readMessage(message, { partition: 0, offset: message.offset }, 1n);
+    return typeof frame === 'string' ? [] : [frame];
+  });
+}
