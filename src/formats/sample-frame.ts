@@ -34,6 +34,20 @@ export function encodeSamples(samples: SampleRows): Buffer {
 /** Where the ids and times of one block lie: 8 bytes each a row, little endian. */
 export type SampleBlock = { readonly rows: number; readonly ids: number; readonly times: number };
 
+/** The ids and times of one block after another as 32-bit words, low first: what a file holds is not aligned. */
+export class SampleWords {
+  #words = new Int32Array(0);
+
+  /** Words of both, valid until the next block is read. */
+  read(bytes: Buffer, { rows, ids, times }: SampleBlock): { readonly ids: Int32Array; readonly times: Int32Array } {
+    if (this.#words.length < rows * 4) this.#words = new Int32Array(rows * 4);
+    const aligned = new Uint8Array(this.#words.buffer);
+    aligned.set(bytes.subarray(ids, ids + rows * 8));
+    aligned.set(bytes.subarray(times, times + rows * 8), rows * 8);
+    return { ids: this.#words.subarray(0, rows * 2), times: this.#words.subarray(rows * 2, rows * 4) };
+  }
+}
+
 const WIDTHS: Readonly<Record<string, number>> = {
   'DateTime64(3)': 8,
   Int64: 8,

@@ -27,6 +27,7 @@ export type Guard = { readonly admit: (route: Guarded, headers: IncomingHttpHead
  */
 export function createGuard(options: { readonly tokens: TokenBook; readonly public_url: string | null }): Guard {
   const public_host = options.public_url === null ? null : new URL(options.public_url).host;
+  const hostOf = rememberingHost();
   return {
     admit: async (route, headers) => {
       const probe = route.path === '/healthz' || route.path === '/readyz';
@@ -42,11 +43,17 @@ export function createGuard(options: { readonly tokens: TokenBook; readonly publ
   };
 }
 
-function hostOf(headers: IncomingHttpHeaders): URL {
-  const url = URL.parse(`http://${headers.host ?? ''}/`);
-  if (url === null || headers.host === undefined || url.username !== '' || url.pathname !== '/')
-    throw new LeewayError('LW-HTTP', 'the Host header is missing or malformed');
-  return url;
+/** Parses Host headers; nearly all requests carry the one before them. */
+function rememberingHost(): (headers: IncomingHttpHeaders) => URL {
+  let known: { readonly header: string; readonly url: URL } | null = null;
+  return ({ host: header }) => {
+    if (header !== undefined && header === known?.header) return known.url;
+    const url = URL.parse(`http://${header ?? ''}/`);
+    if (url === null || header === undefined || url.username !== '' || url.pathname !== '/')
+      throw new LeewayError('LW-HTTP', 'the Host header is missing or malformed');
+    known = { header, url };
+    return url;
+  };
 }
 
 function requireLocalName(host: URL, public_host: string | null): void {

@@ -4,7 +4,6 @@ import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
 import type { Delivery } from '../core/ports.ts';
 import { SAMPLES } from '../core/tables.ts';
-import { sampleBlocks } from '../formats/sample-frame.ts';
 import { insertBlocks, structureOf } from './delivery-sql.ts';
 import { type Engine, EngineError, type WritingSession } from './engine.ts';
 import { PASSING_CODES } from './engine-codes.ts';
@@ -42,13 +41,14 @@ export class WholeInsertion implements Insertion {
     try {
       return await this.#engine.write(async (session) => {
         signal.throwIfAborted();
+        const bytes = delivery.table === SAMPLES ? await readFile(delivery.path) : null;
         const { found, duplicates } = await withIncoming(session, () =>
-          delivery.table === SAMPLES ? this.#insertSamples(session, delivery) : insertFile(session, delivery),
+          bytes === null ? insertFile(session, delivery) : this.#insertSamples(session, delivery, bytes),
         );
         // what the engine does not see it would not store, and say nothing
         if (found !== delivery.rows)
           return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${delivery.path}`);
-        if (delivery.table === SAMPLES) await this.#ledger.mark(session, minutesOf(await readFile(delivery.path)));
+        if (bytes !== null) await this.#ledger.mark(session, minutesOf(bytes));
         await this.#ledger.note(session, delivery.frames, duplicates);
         return ok(undefined);
       }, signal);
@@ -58,12 +58,11 @@ export class WholeInsertion implements Insertion {
   }
 
   /** Nearly all samples are later than any of their series; only where they are not the store is asked what it holds. */
-  async #insertSamples(session: WritingSession, delivery: Delivery): Promise<Inserted> {
-    const bytes = await readFile(delivery.path);
-    const found = sampleBlocks(bytes)?.reduce((sum, { rows }) => sum + rows, 0) ?? null;
-    if (found === null) return insertFile(session, delivery);
+  async #insertSamples(session: WritingSession, delivery: Delivery, bytes: Buffer): Promise<Inserted> {
+    const look = this.#order.look(bytes);
+    if (look === null) return insertFile(session, delivery);
+    const { rows: found, unsure: ids } = look;
     if (found !== delivery.rows) return { found, duplicates: NO_DUPLICATES };
-    const ids = this.#order.unsure(bytes);
     if (ids === null || ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
     const rows = { ...delivery, sample_lineage: 'origin' } as const;
     const blocks = { path: path.resolve(delivery.path) };

@@ -55,6 +55,19 @@ export async function deliveryOf(
   return { table, path: file, rows: headers.reduce((sum, { rows }) => sum + rows, 0), frames: headers };
 }
 
+/** The bytes of a segment with these frames of samples, all of one source. */
+export function sampleFile(frames: readonly (readonly TestSample[])[]): Buffer {
+  const name = { source: 's', epoch: 1, parts: 1, table: 'samples', origin: 0 } as const;
+  return Buffer.concat(
+    frames.flatMap((samples, index) =>
+      encodeFrame(
+        { ...name, sequence: index + 1, lineage: lineage(0, index), rows: samples.length },
+        sampleBody(samples),
+      ),
+    ),
+  );
+}
+
 function sampleBody(samples: readonly TestSample[]): Buffer {
   return encodeSamples({
     rows: samples.length,

@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import { integerBelow, seededRandom } from '../../src/core/random.ts';
+import { SampleOrder } from '../../src/store/sample-order.ts';
+import { minutesOf } from '../../src/store/insertion.ts';
+import { sampleFile, type TestSample } from '../contract/frames.ts';
+
+const sample = (id: bigint, at_ms: number): TestSample => ({ id, at_ms, value: 1 });
+const LAST = 0xffff_ffff_ffff_ffffn;
+
+test('a series is unsure when it is new, and when a sample is not later than all before it', () => {
+  const order = new SampleOrder();
+  const first = sampleFile([[sample(1n, 10), sample(LAST, 10)]]);
+  expect(order.look(first)).toEqual({ rows: 2, unsure: [1n, LAST] });
+  expect(order.look(sampleFile([[sample(1n, 11)], [sample(LAST, 12)]]))).toEqual({ rows: 2, unsure: [] });
+  expect(order.look(sampleFile([[sample(1n, 11), sample(LAST, 13)]]))).toEqual({ rows: 2, unsure: [1n] });
+  expect(order.look(sampleFile([[sample(LAST, 5), sample(LAST, 6)]]))).toEqual({ rows: 2, unsure: [LAST] });
+  expect(order.look(first)?.unsure).toEqual([1n, LAST]);
+  expect(order.look(Buffer.from('no file of samples'))).toBeNull();
+});
+
+test('whatever the order of its series, no sample that may be stored already passes for new (seed 7)', () => {
+  const random = seededRandom(7);
+  const order = new SampleOrder();
+  const newest = new Map<bigint, number>();
+  const ids = Array.from(
+    { length: 40_000 },
+    () => (BigInt(integerBelow(random, 2 ** 30)) * 0x9e37_79b9_7f4a_7c15n) & LAST,
+  );
+  for (let file = 0; file < 6; file++) {
+    const rows = Array.from({ length: 60_000 }, (_, row) => {
+      const id = ids[file % 2 === 0 ? row % ids.length : integerBelow(random, ids.length)] ?? 0n;
+      return sample(id, 1_800_000_000_000 + file * 1_000 + integerBelow(random, 3) * 700);
+    });
+    const expected = new Set<bigint>();
+    for (const { id, at_ms } of rows) {
+      const before = newest.get(id);
+      if (before === undefined || at_ms <= before) expected.add(id);
+      newest.set(id, Math.max(before ?? at_ms, at_ms));
+    }
+    const look = order.look(sampleFile([rows]));
+    expect(look?.rows).toBe(rows.length);
+    expect(new Set(look?.unsure)).toEqual(expected);
+  }
+});
+
+test('minutes of samples are those of the years that a roll-up can say', () => {
+  const file = sampleFile([
+    [sample(1n, 0), sample(2n, 59_999), sample(1n, 60_000)],
+    [sample(1n, -1), sample(1n, 2 ** 52)],
+  ]);
+  expect(minutesOf(file)).toEqual(new Set([0, 1]));
+});
