@@ -119,9 +119,11 @@ export function frameAt(bytes: Buffer, offset: number, table: TableName): FoundF
   if (payload === null || payload.length < 8 || number(declaredRows) !== rows) return null;
   if ((lineage !== undefined) !== (table === SAMPLES)) return null;
   if (crc32(payload, crc32(`${columns} ${fields}`)) !== number(crc)) return null;
+  const name = decoded(source);
+  if (name === null) return null;
   const header = {
     lineage: lineage === undefined ? payload.readBigUInt64LE(0) : BigInt(`0x${lineage}`),
-    source: decodeURIComponent(source),
+    source: name,
     epoch: number(epoch),
     sequence: number(sequence),
     parts: number(parts),
@@ -134,6 +136,15 @@ export function frameAt(bytes: Buffer, offset: number, table: TableName): FoundF
 
 function firstColumn(table: TableName): string {
   return table === SAMPLES ? 'id' : 'lin';
+}
+
+/** A percent-encoded name; null where it is none: a checksum proves no good will. */
+function decoded(name: string): string | null {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return null;
+  }
 }
 
 function number(text: string | undefined): number {

@@ -72,20 +72,11 @@ export function readMessage(message: KafkaIn, place: MessagePlace, lineage: bigi
   const table = message.headers.get('table')?.toString();
   if (!isTable(table)) return `header "table" is ${table ?? 'missing'}, expected the name of a stored table`;
   if (value === null) return 'the message has no value, expected a frame';
-  const found = wholeFrame(value, table);
+  const found = frameAt(value, 0, table);
   if (found === null) return `${value.length} bytes are no undamaged frame of ${table}`;
   if (found.end !== value.length) return `${value.length - found.end} bytes follow the frame`;
   const header = { ...found.header, lineage };
   return { ...place, header, body: bodyOf(value, found), message, at_ms: message.at_ms };
-}
-
-function wholeFrame(value: Buffer, table: TableName): ReturnType<typeof frameAt> {
-  try {
-    return frameAt(value, 0, table);
-  } catch (error) {
-    if (error instanceof URIError) return null; // the name of its source is no percent-encoding
-    throw error;
-  }
 }
 
 function isTable(name: string | undefined): name is TableName {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { FrameHeader } from '../../src/core/ports.ts';
@@ -85,4 +86,22 @@ test('bytes that are no frames at all are scanned to nothing', () => {
   );
   const marks = Buffer.from('\u0003lin'.repeat(100), 'latin1');
   expect(scanFrames(marks, 'step').frames).toEqual([]);
+});
+
+test('a source that is no percent-encoding makes no frame, even under a right checksum, and a scan goes on behind it', () => {
+  const whole = frame(1, 2, 'node/1');
+  const head = /LW1 ([0-9a-f]{8}) [0-9a-f]{8} (node%2F1 [^`]*)` UInt64\)/;
+  const [found = '', length = '', fields = ''] = head.exec(whole.toString('latin1')) ?? [];
+  const spoiled = fields.replace('%2F', '%E0');
+  const payload = whole.subarray(whole.indexOf(found) + found.length);
+  const crc = crc32(payload, crc32(`${whole[0]} ${spoiled}`))
+    .toString(16)
+    .padStart(8, '0');
+  const bytes = Buffer.from(
+    whole.toString('latin1').replace(found, `LW1 ${length} ${crc} ${spoiled}\` UInt64)`),
+    'latin1',
+  );
+  expect(frameAt(bytes, 0, 'step')).toBeNull();
+  const scan = scanFrames(Buffer.concat([bytes, frame(2, 1)]), 'step');
+  expect(scan.frames.map(({ header: { sequence } }) => sequence)).toEqual([2]);
 });
