@@ -45,7 +45,8 @@ export type SenderOptions = { readonly bus: Bus; readonly source: string; readon
 
 /**
  * Numbers the batches of one source within one epoch: 1, 2, 3 … without gaps. A number whose batch the bus refused
- * goes to the next batch, so a gap in the stored sequences always means loss.
+ * goes to the next batch, so a gap in the stored sequences always means loss. A batch goes on its way when its caller
+ * stops waiting: its number stays its own until the bus has answered.
  */
 export class NumberedSender {
   readonly #options: SenderOptions;
@@ -59,13 +60,22 @@ export class NumberedSender {
   /** Resolves when `content` (at least one record or sample) is durable; rejects as Bus.publish does. */
   async send(content: Pick<Batch, 'records' | 'samples'>, signal: AbortSignal): Promise<void> {
     const { bus, source, epoch } = this.#options;
+    signal.throwIfAborted();
     const sequence = this.#returned.shift() ?? this.#next++;
-    try {
-      await bus.publish({ source, epoch, sequence, ...content }, signal);
-    } catch (error) {
-      this.#returned.push(sequence);
-      throw error;
-    }
+    const published = bus.publish({ source, epoch, sequence, ...content }, new AbortController().signal);
+    published.catch(() => this.#returned.push(sequence));
+    await unlessAborted(published, signal);
+  }
+}
+
+async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  signal.addEventListener('abort', () => reject(signal.reason), { once: true, signal: over.signal });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    over.abort();
   }
 }
 

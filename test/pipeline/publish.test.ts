@@ -129,5 +129,31 @@ test('a publisher over a spool leaves durable batches behind', async () => {
   publisher.offer(steps(0, 3));
   stop.abort();
   await running;
-  expect(bus.backlog().in_flight).toEqual([{ source: 'host', epoch: 1, records: 3 }]);
+  expect(bus.backlog().in_flight).toMatchObject([{ source: 'host', epoch: 1, records: 3 }]);
+});
+
+test('the number of a batch whose caller went away is not given to another batch while the bus has it', async () => {
+  const bus = new MemoryBus();
+  const { promise: written, resolve: write } = Promise.withResolvers<void>();
+  const slow: Bus = {
+    publish: async (batch) => {
+      await written;
+      return bus.publish(batch);
+    },
+    consume: () => bus.consume(),
+    backlog: () => bus.backlog(),
+    [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
+  };
+  const sender = new NumberedSender({ bus: slow, source: 'tool', epoch: 3 });
+  const gone = new AbortController();
+  const first = sender.send({ records: steps(1, 2) }, gone.signal);
+  gone.abort(new Error('the client went away'));
+  await expect(first).rejects.toThrow('the client went away');
+  const second = sender.send({ records: steps(2, 3) }, signal);
+  write();
+  await second;
+  expect(bus.batches.map(({ sequence, records }) => [sequence, records])).toEqual([
+    [1, steps(1, 2)],
+    [2, steps(2, 3)],
+  ]);
 });
