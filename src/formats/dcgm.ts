@@ -19,7 +19,7 @@ export function decodeDcgm(text: string): DecodeResult {
   const devices = new Map<string, { name: string | null; driver: string | null; host: string | null }>();
   let orphans = 0;
   for (const sample of samples) {
-    const attributes = attributesOf(sample.labels);
+    const attributes = dcgmAttributes(sample.labels);
     if (!sample.name.startsWith('DCGM_')) {
       passOn(decoding, sample, attributes);
       continue;
@@ -95,11 +95,17 @@ function decodeMask(
   attributes: Attributes,
   options: { quality?: Quality; at_ms?: number },
 ): void {
-  if (typeof value === 'number' && (!Number.isInteger(value) || value < 0)) return;
-  for (const [field, reason] of THROTTLE_REASONS) {
-    const active = (BigInt(value) & (MASK_BITS[field] ?? 0n)) !== 0n;
+  for (const { reason, active } of throttleReasons(value))
     decoding.sample('hw.gpu.throttle.active', active ? 1 : 0, { ...attributes, reason }, options);
-  }
+}
+
+/** The reasons that a mask of nvml.h nvmlClocksEventReason knows, each active or not; none for what is no mask. */
+export function throttleReasons(mask: Value): { readonly reason: string; readonly active: boolean }[] {
+  if (typeof mask === 'number' && (!Number.isInteger(mask) || mask < 0)) return [];
+  return [...THROTTLE_REASONS].map(([field, reason]) => ({
+    reason,
+    active: (BigInt(mask) & (MASK_BITS[field] ?? 0n)) !== 0n,
+  }));
 }
 
 /** Sentinels of dcgm_fields.h: base + 0 blank, 1 not found, 2 not supported, 3 not permissioned. */
@@ -112,7 +118,7 @@ const FP64_BLANK = 140_737_488_355_328n;
  * Why a value is a blank. Compared as text: as doubles all four are one number. The 32-bit and floating sentinels lie
  * where an honest counter can pass, so counters know only the 64-bit ones.
  */
-function blankReason(sample: ExpositionSample): AbsentReason | null {
+export function blankReason(sample: { readonly text: string; readonly type: string }): AbsentReason | null {
   if (/^9\.22337203685477\d*e\+?18$/i.test(sample.text)) return 'unsupported';
   const whole = /^(\d{1,20})(?:\.0*)?$/.exec(sample.text)?.[1];
   if (whole === undefined) return null;
@@ -143,7 +149,8 @@ const LABELS: Readonly<Record<string, string>> = {
 /** Labels that go into the inventory, or repeat another. */
 const DROPPED_LABELS = /^(modelName|device|DCGM_FI_.*)$/;
 
-function attributesOf(labels: Readonly<Record<string, string>>): Attributes {
+/** The labels of a dcgm-exporter's series under the names of our attributes. */
+export function dcgmAttributes(labels: Readonly<Record<string, string>>): Attributes {
   const named = Object.entries(labels)
     .filter(([label, value]) => value !== '' && !DROPPED_LABELS.test(label))
     .map(([label, value]) => [Object.hasOwn(LABELS, label) ? (LABELS[label] ?? label) : label, value] as const);
@@ -172,7 +179,7 @@ function noteDevice(
 function contradictions(samples: readonly ExpositionSample[]): ReadonlySet<ExpositionSample> {
   const byGpu = new Map<string, Map<string, ExpositionSample>>();
   for (const sample of samples) {
-    const of = attributesOf(sample.labels);
+    const of = dcgmAttributes(sample.labels);
     const key = `${of['host.name'] ?? ''}|${of['hw.id'] ?? ''}|${of['mig.gi'] ?? ''}`;
     if (of['hw.id'] === undefined) continue;
     const gpu = byGpu.get(key) ?? new Map<string, ExpositionSample>();

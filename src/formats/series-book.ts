@@ -153,6 +153,16 @@ export class SeriesBook {
     return this.#overflow.top(count);
   }
 
+  /** Whether a series of this id is known, without taking that for an arrival. */
+  holds(low: number, high: number): boolean {
+    const mask = this.#slots.length - 1;
+    for (let slot = low & mask; ; slot = (slot + 1) & mask) {
+      const series = this.#slots[slot] as number; // slot is masked
+      if (series < 0) return false;
+      if (this.id_low[series] === low && this.id_high[series] === high) return true;
+    }
+  }
+
   /** Forgets the series that did not come since the last call; announced again should they return. How many. O(series). */
   evictIdle(): number {
     const before = this.series_count;

@@ -5,6 +5,7 @@ import type { Bus } from '../core/ports.ts';
 import { integerBelow, type Random } from '../core/random.ts';
 import type { SeriesRow } from '../core/samples.ts';
 import type { StoredRecord } from '../core/tables.ts';
+import { CatalogMapper } from '../formats/catalog-mapper.ts';
 import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
 import { SampleColumns } from '../formats/sample-columns.ts';
 import { SeriesBook } from '../formats/series-book.ts';
@@ -34,12 +35,18 @@ const IDLE_MS = 3_600_000;
 /** Metrics named in the report of what overflowed. */
 const OFFENDERS = 5;
 
-type Tenant = { readonly book: SeriesBook; readonly sender: NumberedSender; swept_ms: number };
+type Tenant = {
+  readonly book: SeriesBook;
+  readonly mapper: CatalogMapper;
+  readonly sender: NumberedSender;
+  swept_ms: number;
+};
 
 /**
- * Samples of other people's tools: a body is decoded into columns, with the series that came for the first time beside
- * them, and is one batch of its source. Nothing is acknowledged before it is durable; series of a refused batch are
- * announced again. Throws what the decoder rejects with (LW-BODY, LW-BODY-SIZE, LW-OVERLOADED) and as Bus.publish does.
+ * Samples of other people's tools: a body is decoded into columns, with the series that came for the first time and the
+ * records of mapped series beside them, and is one batch of its source. Nothing is acknowledged before it is durable; series
+ * of a refused batch are announced again. Throws what the decoder rejects with (LW-BODY, LW-BODY-SIZE, LW-OVERLOADED) and as
+ * Bus.publish does.
  */
 export class OpenIngest {
   readonly #options: OpenIngestOptions;
@@ -57,21 +64,25 @@ export class OpenIngest {
   ): Promise<TakenSamples> {
     const { bus } = this.#options;
     const tenant = this.#tenant(source);
-    const { book, sender } = tenant;
+    const { book, mapper, sender } = tenant;
     const outcome = decode({ book, columns: this.#columns });
     if (outcome.kind !== 'ok') throw new LeewayError(codeOf(outcome.code), outcome.reason);
     const decoded = outcome.value;
     const samples = this.#columns.take();
     const fresh = book.drainNew();
-    const records = recordsOf(decoded, fresh);
+    mapper.learn(fresh);
+    const mapped = mapper.take(samples, decoded.histograms);
+    const records = [...recordsOf(decoded, fresh), ...mapped.gpus, ...mapped.windows];
     if (samples.rows + records.length === 0) return { ...decoded, repeated: false };
     try {
       if (identity === null) await sender.send({ records, samples }, signal);
       const repeated =
         identity !== null && (await bus.publish({ ...identity, source, records, samples }, signal)).repeated;
+      if (repeated) mapper.giveBack(mapped);
       return { ...decoded, repeated };
     } catch (error) {
       book.returnNew(fresh);
+      mapper.giveBack(mapped);
       throw error;
     }
   }
@@ -93,12 +104,14 @@ export class OpenIngest {
     const name = this.#tenants.has(source) || this.#tenants.size < BOOKS_MAX ? source : SHARED;
     const known = this.#tenants.get(name) ?? {
       book: new SeriesBook({ seed: integerBelow(random, 2 ** 32) }),
+      mapper: new CatalogMapper(name),
       sender: new NumberedSender({ bus, source: name, epoch }),
       swept_ms: now_ms,
     };
     this.#tenants.set(name, known);
     if (now_ms - known.swept_ms > IDLE_MS) {
       known.book.evictIdle();
+      known.mapper.sweep((low, high) => known.book.holds(low, high));
       known.swept_ms = now_ms;
     }
     return known;
