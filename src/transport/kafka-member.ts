@@ -56,6 +56,8 @@ export class GroupMember {
   /** Partitions that ended too early at the last look. */
   readonly #short = new Set<number>();
   #positions: readonly PartitionPosition[] = [];
+  /** What the group had committed at the last look. */
+  #committed_sum = 0n;
   #consumer: KafkaConsumer | null = null;
   #fail: (error: LeewayError) => void = () => undefined;
   #isPaused = false;
@@ -74,13 +76,19 @@ export class GroupMember {
 
   /** Messages of the topic that the group has not dealt with, as far as this process has heard. */
   get lag(): number {
-    const ends = new Map(this.#positions.map((position) => [position.partition, position]));
     let lag = 0n;
     for (const { partition, end, low, committed } of this.#positions)
       if (this.#seats.get(partition)?.offsets == null) lag += end - (committed ?? low);
+    return Number(lag) + this.#own_lag;
+  }
+
+  /** Those of them that lie in partitions of ours whose beginning is known. */
+  get #own_lag(): number {
+    const ends = new Map(this.#positions.map(({ partition, end }) => [partition, end]));
+    let lag = 0n;
     for (const [partition, { offsets }] of this.#seats) {
       if (offsets === null) continue;
-      const end = ends.get(partition)?.end ?? 0n;
+      const end = ends.get(partition) ?? 0n;
       lag += (end > offsets.next ? end : offsets.next) - offsets.frontier;
     }
     return Number(lag);
@@ -168,13 +176,24 @@ export class GroupMember {
         seen = this.#progress;
         since_ms = now_ms;
       } else if (now_ms - since_ms >= stall_ms && this.#consumer !== null) {
-        const reason = `${this.lag} messages wait and none was handled for ${stall_ms} ms: the consumer is replaced`;
+        const reason = `${this.#own_lag} messages wait here and none was handled for ${stall_ms} ms: the consumer is replaced`;
         this.#options.onEvent({ kind: 'kafka_consumer_stalled', reason });
         this.#fail(new LeewayError('LW-UNREACHABLE', reason));
         since_ms = now_ms;
       }
       await clock.sleep(Math.max(50, stall_ms / 4), signal).catch(() => undefined); // aborted: the loop ends
     }
+  }
+
+  #hasGroupMoved(): boolean {
+    const before = this.#committed_sum;
+    this.#committed_sum = this.#positions.reduce((sum, { committed }) => sum + (committed ?? 0n), 0n);
+    return before !== this.#committed_sum;
+  }
+
+  /** A partition of ours of which it is not known where the group goes on. */
+  get #hasUnknownSeat(): boolean {
+    return this.#seats.values().some(({ offsets }) => offsets === null);
   }
 
   /** Refreshes the positions; true when nothing waits or something is being done about it. */
@@ -189,7 +208,10 @@ export class GroupMember {
       return true; // without an answer from Kafka a new consumer would get none either
     }
     if (this.#joins === 0) return false;
-    return isBusy() || this.#isPaused || this.#seats.size === 0 || this.lag === 0;
+    if (isBusy() || this.#isPaused) return true;
+    // what waits for another member is that one's business, unless nobody moves and this one may have been forgotten
+    if (this.#seats.size === 0) return this.#hasGroupMoved() || this.lag === 0;
+    return this.#own_lag === 0 && !this.#hasUnknownSeat;
   }
 
   /**

@@ -200,6 +200,29 @@ test.concurrent('lag without progress replaces the consumer', async () => {
   expect(place.kinds()).toContain('kafka_consumer_stalled');
 });
 
+test.concurrent('messages that wait for another member do not replace a consumer that has handled its own', async () => {
+  await using place = await workplace([1, 2]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('it is committed', () => kafka.committed.get(0) === 1n);
+  await sleep(900); // more than twice the time of a stall
+  expect([kafka.members.length, place.kinds(), place.worker.frames]).toEqual([1, [], 2]);
+});
+
+test.concurrent('a member without partitions is replaced when nobody handles what waits, and left alone while somebody does', async () => {
+  await using place = await workplace([1, 40]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([]);
+  for (let offset = 1n; offset <= 20n; offset++) {
+    kafka.committed.set(1, offset); // the other member is at work
+    await sleep(50);
+  }
+  expect(kafka.members.length).toBe(1);
+  await until('a second consumer', () => kafka.members.length === 2);
+  expect(place.kinds()).toContain('kafka_consumer_stalled');
+});
+
 test.concurrent('a store that is busy for longer is no stall, and a consumer without lag is none', async () => {
   const store = gate();
   await using place = await workplace([2, 0], async () => {
