@@ -6,6 +6,7 @@ import type { AnalysisOptions } from '../pipeline/analyse.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import type { CostBook } from '../read/costs.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
+import { type DeliveryTotal, deliveryTotals } from '../read/delivery-totals.ts';
 import type { SourceRegistry } from '../read/sources.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';
@@ -16,43 +17,54 @@ import type { CollectorEvents } from './collecting.ts';
 /** The account of the delivery is looked at this often: it counts rows. */
 const ACCOUNT_MS = 10_000;
 
-/** Compares emitted with stored every ten seconds; each source with rows has a finding, 0 when it adds up. */
+/**
+ * Compares emitted with stored every ten seconds and tells /metrics; each source with rows has two findings, records that do not
+ * add up and batches that never came, 0 when there are none.
+ */
 export function accountWatch(doors: {
   readonly store: Store;
   readonly bus: Bus;
   readonly clock: Clock;
   readonly losses: () => DeclaredLoss[];
+  readonly metrics: Pick<ServiceMetrics, 'delivery'>;
 }): (now_ms: number, signal: AbortSignal) => Promise<Finding[]> {
   let looked_ms = 0;
   let findings: Finding[] = [];
   return async (now_ms, signal) => {
     if (now_ms - looked_ms < ACCOUNT_MS) return findings;
     looked_ms = now_ms;
-    const items = await deliveryAccount(doors, doors.losses(), signal);
-    const missing = new Map<string, { records: number; emitted: number }>();
-    for (const item of items) {
-      const lost = Object.values(item.declared_loss).reduce((sum, count) => sum + count, 0);
-      const held = missing.get(item.source) ?? { records: 0, emitted: 0 };
-      held.records += Math.max(0, item.emitted - item.stored - item.in_flight - lost);
-      held.emitted += item.emitted;
-      missing.set(item.source, held);
-    }
-    findings = [...missing].map(([source, { records, emitted }]) => imbalance(source, records, emitted, now_ms));
+    const totals = deliveryTotals(await deliveryAccount(doors, doors.losses(), signal));
+    doors.metrics.delivery(totals, now_ms);
+    findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms)]);
     return findings;
   };
 }
 
-function imbalance(source: string, records: number, emitted: number, now_ms: number): Finding {
+function imbalance({ source, unaccounted, emitted }: DeliveryTotal, now_ms: number): Finding {
   return {
     ...ownFinding(source, now_ms),
     name: 'delivery.imbalance',
     key: `source:${source}/imbalance`,
     cause: 'storage',
-    value: records,
+    value: unaccounted,
     data_count: emitted,
-    coverage_ratio: emitted === 0 ? 1 : 1 - records / emitted,
-    title: `${records} records of ${source} were acknowledged and are not in the store`,
-    evidence: { emitted, missing: records },
+    coverage_ratio: emitted === 0 ? 1 : 1 - unaccounted / emitted,
+    title: `${unaccounted} records of ${source} were acknowledged and are not in the store`,
+    evidence: { emitted, missing: unaccounted },
+  };
+}
+
+function gap({ source, batches_lost, emitted, stored, in_flight }: DeliveryTotal, now_ms: number): Finding {
+  return {
+    ...ownFinding(source, now_ms),
+    name: 'delivery.gap',
+    key: `source:${source}/gap`,
+    cause: 'network',
+    value: batches_lost,
+    data_count: emitted,
+    coverage_ratio: 1,
+    title: `${batches_lost} batches of ${source} never arrived, and nobody declared them lost`,
+    evidence: { batches_lost, emitted, stored, in_flight },
   };
 }
 

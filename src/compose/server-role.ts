@@ -203,7 +203,7 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     await loadModelStates(control),
   );
   const jobs = new JobWatch(store, { detector: config.stragglers, history_ms: HISTORY_MS });
-  const watchAccount = accountWatch({ store, bus, clock: systemClock, losses: reading.losses });
+  const watchAccount = accountWatch({ store, bus, clock: systemClock, losses: reading.losses, metrics });
   return [
     ingest(
       {

@@ -38,6 +38,8 @@ export const LIMITS = {
   source_name_max: 128,
   /** Distinct sources whose counters are kept; later ones share "other". 10,000 × 300 B = 3 MB. */
   sources_max: 10_000,
+  /** Sources whose account has series of its own at /metrics: 500 × 9 lines × 80 B = 360 kB a scrape. */
+  delivery_sources_max: 500,
   /** Lists of the API. */
   page_items_max: 500,
   /** Server-sent event clients, each one socket and one small queue. */

@@ -31,6 +31,11 @@ export class RangeSet {
     return this.#ranges;
   }
 
+  /** What is not held between the ranges that are: closed ranges, rising. O(ranges). */
+  get gaps(): readonly (readonly [from: number, to: number])[] {
+    return this.#ranges.slice(1).map(({ from }, index) => [(this.#ranges[index]?.to ?? from) + 1, from - 1] as const);
+  }
+
   /** Another set that holds the same. O(ranges). */
   copy(): RangeSet {
     const other = new RangeSet(this.#ranges_max);

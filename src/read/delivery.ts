@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
-import type { Backlog, Bus, Store, StoredAccount } from '../core/ports.ts';
+import type { Backlog, Bus, InFlight, Store, StoredAccount } from '../core/ports.ts';
 import type { DeliveryItem } from '../server/shapes/telemetry.ts';
+import { explainGaps } from './delivery-gaps.ts';
 
 /** What a sender of this process says it lost, by its declared policy. */
 export type DeclaredLoss = {
@@ -25,28 +26,15 @@ export async function deliveryAccount(
   signal: AbortSignal,
 ): Promise<DeliveryItem[]> {
   const { before, stored, after } = await look(doors, signal);
-  const items = new Map<string, DeliveryItem>();
-  for (const row of stored) {
-    items.set(`${row.source}\n${row.epoch}`, {
-      source: row.source,
-      epoch: String(row.epoch),
-      emitted: row.frame_rows - row.duplicates_absorbed,
-      stored: row.stored,
-      in_flight: 0,
-      declared_loss: {},
-      duplicates_absorbed: row.duplicates_absorbed,
-      sequence_min: row.sequence_min,
-      sequence_max: row.sequence_max,
-      sequences_missing: Math.max(0, row.sequence_max - row.sequence_min + 1 - row.sequences),
-    });
-  }
-  const waiting = new Map(after.in_flight.map((row) => [`${row.source}\n${row.epoch}`, row]));
+  const items = new Map(stored.map((row) => [nameOf(row), storedItem(row)]));
+  const waiting = new Map(after.in_flight.map((row) => [nameOf(row), row]));
   for (const { source, epoch } of before.in_flight) {
-    const row = waiting.get(`${source}\n${epoch}`);
+    const row = waiting.get(nameOf({ source, epoch }));
     if (row === undefined) continue; // stored between the two looks
-    const item = itemOf(items, source, epoch);
+    const item = itemOf(items, row);
     item.emitted += row.records;
     item.in_flight += row.records;
+    item.oldest_in_flight_ms = row.oldest_ms ?? null;
   }
   const { quarantined, dropped = [], dropped_batches = [] } = after;
   const refused = [...quarantined.map((row) => ({ ...row, reason: 'quarantined' })), ...dropped];
@@ -55,16 +43,19 @@ export async function deliveryAccount(
     epoch,
     reasons: { [reason]: records },
   }));
-  for (const { source, epoch, reasons } of [...losses, ...declared]) {
-    const lost = Object.values(reasons).reduce((sum, count) => sum + count, 0);
-    if (lost === 0) continue;
-    const item = itemOf(items, source, epoch);
-    item.emitted += lost;
-    for (const [reason, count] of Object.entries(reasons))
-      if (count > 0)
-        item.declared_loss = { ...item.declared_loss, [reason]: (item.declared_loss[reason] ?? 0) + count };
+  for (const loss of [...losses, ...declared]) declare(items, loss);
+  const ranges = new Map(dropped_batches.map((batches) => [nameOf(batches), batches.ranges]));
+  // what was in the bus at either look may have been missing in the store between them
+  const froms = sequenceMins([...before.in_flight, ...after.in_flight]);
+  for (const row of stored) {
+    const item = items.get(nameOf(row));
+    if (item !== undefined && row.gaps.length > 0)
+      explain(item, {
+        gaps: row.gaps,
+        declared: ranges.get(nameOf(row)) ?? [],
+        in_flight_from: froms.get(nameOf(row)) ?? null,
+      });
   }
-  for (const batches of dropped_batches) declareBatches(itemOf(items, batches.source, batches.epoch), batches.ranges);
   return [...items].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
 }
 
@@ -89,20 +80,64 @@ async function look({ store, bus, clock }: Doors, signal: AbortSignal): Promise<
   }
 }
 
-/** Sequences of batches that were dropped whole, between those that the store holds: they are not missing. */
-function declareBatches(item: DeliveryItem, ranges: readonly (readonly [from: number, to: number])[]): void {
-  const { sequence_min: min, sequence_max: max } = item;
-  if (min === null || max === null) return;
-  let declared = 0;
-  for (const [from, to] of ranges) declared += Math.max(0, Math.min(to, max) - Math.max(from, min) + 1);
-  item.sequences_missing = Math.max(0, item.sequences_missing - declared);
+type SourceEpoch = { readonly source: string; readonly epoch: number };
+
+function nameOf({ source, epoch }: SourceEpoch): string {
+  return `${source}\n${epoch}`;
 }
 
-function itemOf(items: Map<string, DeliveryItem>, source: string, epoch: number): DeliveryItem {
-  const key = `${source}\n${epoch}`;
-  const known = items.get(key);
+function declare(items: Map<string, DeliveryItem>, loss: DeclaredLoss): void {
+  const lost = Object.values(loss.reasons).reduce((sum, count) => sum + count, 0);
+  if (lost === 0) return;
+  const item = itemOf(items, loss);
+  item.emitted += lost;
+  for (const [reason, count] of Object.entries(loss.reasons))
+    if (count > 0) item.declared_loss = { ...item.declared_loss, [reason]: (item.declared_loss[reason] ?? 0) + count };
+}
+
+/** The smallest sequence that waits, by source and epoch. */
+function sequenceMins(in_flight: readonly InFlight[]): Map<string, number> {
+  const mins = new Map<string, number>();
+  for (const { source, epoch, sequence_min = Infinity } of in_flight) {
+    const name = nameOf({ source, epoch });
+    mins.set(name, Math.min(mins.get(name) ?? Infinity, sequence_min));
+  }
+  return mins;
+}
+
+/** What the store's gaps are: declared (batches dropped whole are not missing), perhaps on their way, or lost. */
+function explain(item: DeliveryItem, facts: Parameters<typeof explainGaps>[0]): void {
+  const { listed, omitted, declared, lost } = explainGaps(facts);
+  item.sequences_missing = Math.max(0, item.sequences_missing - declared);
+  item.sequences_lost = lost;
+  item.gaps = [...listed];
+  item.gaps_omitted = omitted;
+}
+
+function storedItem(row: StoredAccount): DeliveryItem {
+  const { stored, duplicates_absorbed, sequence_min, sequence_max, late } = row;
+  return {
+    ...emptyItem(row),
+    emitted: row.frame_rows - duplicates_absorbed,
+    stored,
+    duplicates_absorbed,
+    sequence_min,
+    sequence_max,
+    sequences_missing: Math.max(0, sequence_max - sequence_min + 1 - row.sequences),
+    late,
+  };
+}
+
+function itemOf(items: Map<string, DeliveryItem>, key: SourceEpoch): DeliveryItem {
+  const known = items.get(nameOf(key));
   if (known !== undefined) return known;
-  const fresh: DeliveryItem = {
+  const fresh = emptyItem(key);
+  items.set(nameOf(key), fresh);
+  return fresh;
+}
+
+function emptyItem({ source, epoch }: SourceEpoch): DeliveryItem {
+  return {
     source,
     epoch: String(epoch),
     emitted: 0,
@@ -113,7 +148,11 @@ function itemOf(items: Map<string, DeliveryItem>, source: string, epoch: number)
     sequence_min: null,
     sequence_max: null,
     sequences_missing: 0,
+    gaps: [],
+    gaps_omitted: 0,
+    sequences_lost: 0,
+    late: 0,
+    oldest_in_flight_ms: null,
+    in_flight_known: true,
   };
-  items.set(key, fresh);
-  return fresh;
 }

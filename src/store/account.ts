@@ -6,6 +6,7 @@ import {
   beforeStream,
   ledgerChunk,
   ledgerCount,
+  ledgerLate,
   ledgerSequences,
   ledgerSums,
   newestLineages,
@@ -14,7 +15,15 @@ import {
   storedRows,
   streamOf,
 } from './ledger-sql.ts';
-import { type LedgerTotal, LedgerTotals, nameOf, type SequenceRow, type SumRow } from './ledger-totals.ts';
+import {
+  type LateRow,
+  type LedgerRows,
+  type LedgerTotal,
+  LedgerTotals,
+  nameOf,
+  type SequenceRow,
+  type SumRow,
+} from './ledger-totals.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
 type NewestRow = { lineage: string; tail: string };
@@ -40,6 +49,8 @@ type Reading = {
 const CHUNK_FRAMES = 1_000_000;
 /** Streams read by one statement: 60 characters of its text each. */
 const STREAMS_A_STATEMENT_MAX = 500;
+/** Groups asked about by one statement: 128 characters of a source's name and as many of the rest. */
+const GROUPS_A_STATEMENT_MAX = 200;
 /** Partitions counted by one statement: each one is a branch of its plan. */
 const PARTITIONS_A_STATEMENT_MAX = 40;
 /** Counting that takes longer than this is not done at every reading … */
@@ -135,7 +146,7 @@ export class AccountReader {
     // a chunk may end above what was the newest a moment ago
     const asOf = new Map([...this.#watermarks, ...tail.map(({ upto }) => [streamOf(upto), upto] as const)]);
     const tail_frames = tail.length === 0 ? 0 : await this.#frames(tail);
-    const totals = tail.length === 0 ? settled : settled.with(...(await this.#rows(tail)));
+    const totals = tail.length === 0 ? settled : settled.with(await this.#rows(settled, tail));
     return { totals, asOf: [...asOf.values()], tail, tail_frames };
   }
 
@@ -160,15 +171,23 @@ export class AccountReader {
       for (const { upto } of stretches) this.#watermarks.set(streamOf(upto), upto);
       return;
     }
-    const rows = await this.#rows(read);
+    const rows = await this.#rows(settled, read);
     if (settled !== this.#settled) return;
     for (const { upto } of read) this.#watermarks.set(streamOf(upto), upto);
-    settled.add(...rows);
+    settled.add(rows);
   }
 
-  async #rows(stretches: readonly Stretch[]): Promise<[SumRow[], SequenceRow[]]> {
+  /** What `stretches` hold, which follow on what is in `before`. */
+  async #rows(before: LedgerTotals, stretches: readonly Stretch[]): Promise<LedgerRows> {
     const sums = await this.#select<SumRow>(ledgerSums(stretches), {});
-    return [sums, await this.#select<SequenceRow>(ledgerSequences(stretches), {})];
+    const behind = before.behind(sums);
+    const late: LateRow[] = [];
+    for (let from = 0; from < behind.length; from += GROUPS_A_STATEMENT_MAX) {
+      const some = behind.slice(from, from + GROUPS_A_STATEMENT_MAX);
+      late.push(...(await this.#select<LateRow>(ledgerLate(stretches, some), {})));
+    }
+    const sequences = await this.#select<SequenceRow>(ledgerSequences(stretches), {});
+    return { sums, late, sequences };
   }
 
   async #frames(stretches: readonly Stretch[]): Promise<number> {
@@ -232,7 +251,7 @@ function ledgerOf({ frame_rows, duplicates_absorbed }: LedgerTotal): number {
 }
 
 function accountOf(total: LedgerTotal, count: Count = { stored: 0, ledger: 0 }): StoredAccount {
-  const { source, epoch, frame_rows, duplicates_absorbed, sequences } = total;
+  const { source, epoch, frame_rows, duplicates_absorbed, late, sequences } = total;
   return {
     source,
     epoch,
@@ -242,5 +261,7 @@ function accountOf(total: LedgerTotal, count: Count = { stored: 0, ledger: 0 }):
     sequence_min: sequences.min,
     sequence_max: sequences.max,
     sequences: sequences.count,
+    gaps: sequences.gaps,
+    late,
   };
 }

@@ -1,4 +1,5 @@
 import type { TableName } from '../core/tables.ts';
+import type { Behind } from './ledger-totals.ts';
 import { DATABASE, literal } from './names.ts';
 import { tableName } from './schema.ts';
 
@@ -43,10 +44,32 @@ export function ledgerCount(stretches: readonly Stretch[]): string {
   return `SELECT count() AS frames FROM ${tableName('frames')} FINAL WHERE ${within(stretches)}`;
 }
 
-/** Frames of the ledger in `stretches`, by source and epoch. */
+/** A group in one text, as `groupNameOf` makes it: order means something within a stream and within a table's files. */
+const GROUP_NAME = `concat(toString(bitShiftRight(lineage, ${STREAM_BITS})), ' ', \`table\`, ' ', toString(epoch), ' ', source)`;
+const GROUP = `source, epoch, \`table\`, bitShiftRight(lineage, ${STREAM_BITS}) AS stream`;
+
+/**
+ * Frames of the ledger in `stretches`, by source, epoch, table and stream. `disorder`: a sequence follows a higher one. (Sorting
+ * each group in an array takes a third of the time of a window function.)
+ */
 export function ledgerSums(stretches: readonly Stretch[]): string {
-  return `SELECT source, epoch, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed
-FROM ${tableName('frames')} FINAL WHERE ${within(stretches)} GROUP BY source, epoch`;
+  const inOrder = 'arrayMap(pair -> toInt64(pair.2), arraySort(groupArray((lineage, sequence))))';
+  return `SELECT ${GROUP}, sum(rows) AS frame_rows, sum(duplicates) AS duplicates_absorbed,
+  min(sequence) AS first, max(sequence) AS last, arrayMin(arrayDifference(${inOrder})) < 0 AS disorder
+FROM ${tableName('frames')} FINAL WHERE ${within(stretches)} GROUP BY source, epoch, \`table\`, stream`;
+}
+
+/**
+ * Rows of some groups that were stored although a higher sequence was accepted before: in `stretches`, or before them
+ * (`newest`).
+ */
+export function ledgerLate(stretches: readonly Stretch[], groups: readonly Behind[]): string {
+  const names = groups.map(({ name }) => literal(name)).join(', ');
+  const before = `transform(name, [${names}], [${groups.map(({ newest }) => `toUInt64(${newest})`).join(', ')}], toUInt64(0))`;
+  return `SELECT name, sumIf(rows - duplicates, sequence < greatest(newest, ${before})) AS late FROM (
+  SELECT ${GROUP_NAME} AS name, sequence, rows, duplicates,
+    max(sequence) OVER (PARTITION BY name ORDER BY lineage ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS newest
+  FROM ${tableName('frames')} FINAL WHERE (${within(stretches)}) AND name IN (${names})) GROUP BY name`;
 }
 
 /** Active parts by table and month: equal lists of parts hold equal rows. */

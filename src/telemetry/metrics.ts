@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { type DeliveryLevels, deliveryGauges, type WholeGauge } from './delivery-gauges.ts';
 
 /** Closed label sets of the service's own metrics (contract: api.md; names are part of it). */
 export type SourceKind = 'collector' | 'sender' | 'workload' | 'otlp' | 'remote_write' | 'alertmanager';
@@ -26,6 +27,8 @@ export type ServiceMetrics = {
   readonly costUsd: Level<{ category: string }>;
   readonly collectorErrors: Amount<{ collector: string; reason: string }>;
   readonly collectorSeconds: Level<{ collector: string }>;
+  /** Sets every `leeway_delivery_*` gauge from the account taken at `at_ms`. */
+  readonly delivery: (account: readonly DeliveryLevels[], at_ms: number) => void;
   /** Runs before each scrape: where gauges are set from the account, so that one scrape is one moment. */
   readonly beforeScrape: (work: () => Promise<void> | void) => void;
   /** Forgets the series of a gauge that is set anew as a whole (incidents, costs). */
@@ -91,6 +94,7 @@ function instruments(registry: Registry): Omit<ServiceMetrics, 'beforeScrape' | 
       'reason',
     ]),
     collectorSeconds: g('leeway_collector_seconds', 'Duration of the last collection.', ['collector']),
+    delivery: deliveryGauges((name, help, labels) => wholeGauge(registry, name, help, labels)),
   };
 }
 
@@ -106,6 +110,12 @@ function gauge(registry: Registry, name: string, help: string, labels: readonly 
   const metric = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
   const bounded = boundedLabels();
   return (given: Labels, value: number): void => metric.set(bounded(given), value);
+}
+
+/** A gauge whose labels the caller bounds. */
+function wholeGauge(registry: Registry, name: string, help: string, labels: readonly string[]): WholeGauge {
+  const metric = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
+  return { clear: () => metric.reset(), set: (given, value) => metric.set({ ...given }, value) };
 }
 
 function histogram(registry: Registry, name: string, help: string) {

@@ -1,4 +1,4 @@
-import type { FrameHeader } from '../core/ports.ts';
+import type { FrameHeader, InFlight } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
 
 type SourceEpoch = { readonly source: string; readonly epoch: number };
@@ -31,6 +31,53 @@ export class KnownSequences {
       if (tables.size >= header.parts) this.add(header, header.sequence);
     }
   }
+}
+
+/** Records of one source and epoch in one segment: since when (Unix ms) and from which sequence on. */
+export type SegmentRecords = SourceRecords & { readonly since_ms: number; readonly sequence_min: number };
+
+/** What a segment holds, by source and epoch. */
+export class SegmentTally {
+  readonly #counts = new Map<string, { -readonly [Key in keyof SegmentRecords]: SegmentRecords[Key] }>();
+
+  add({ source, epoch, sequence, rows }: FrameHeader, now_ms: number): void {
+    const name = nameOf({ source, epoch });
+    const known = this.#counts.get(name);
+    if (known === undefined) {
+      this.#counts.set(name, { source, epoch, records: rows, since_ms: now_ms, sequence_min: sequence });
+      return;
+    }
+    known.records += rows;
+    known.sequence_min = Math.min(known.sequence_min, sequence);
+  }
+
+  list(): SegmentRecords[] {
+    return [...this.#counts.values()].map((count) => ({ ...count }));
+  }
+}
+
+/** `records` with the age of the oldest and the smallest sequence, from the segments that hold them. O(tallies). */
+export function inFlightOf(
+  records: readonly SourceRecords[],
+  tallies: Iterable<readonly SegmentRecords[]>,
+  now_ms: number,
+): InFlight[] {
+  const oldest = new Map<string, { since_ms: number; sequence_min: number }>();
+  for (const tally of tallies)
+    for (const { source, epoch, since_ms, sequence_min } of tally) {
+      const name = nameOf({ source, epoch });
+      const known = oldest.get(name);
+      if (known === undefined) oldest.set(name, { since_ms, sequence_min });
+      else {
+        known.since_ms = Math.min(known.since_ms, since_ms);
+        known.sequence_min = Math.min(known.sequence_min, sequence_min);
+      }
+    }
+  return records.map((count) => {
+    const known = oldest.get(nameOf(count));
+    if (known === undefined) return count;
+    return { ...count, oldest_ms: Math.max(0, now_ms - known.since_ms), sequence_min: known.sequence_min };
+  });
 }
 
 export type SourceRecords = { readonly source: string; readonly epoch: number; readonly records: number };

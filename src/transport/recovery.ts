@@ -3,7 +3,7 @@ import type { FrameHeader } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import type { SpoolDisk } from './disk.ts';
 import { type FoundFrame, scanFrames } from './frame.ts';
-import { SourceTally } from './known-sequences.ts';
+import { SegmentTally } from './known-sequences.ts';
 import type { Segment, SegmentIdentity } from './segment.ts';
 
 const NAME = /^(\d{12})-([a-z_]+)\.native(\.rejected|\.bad|\.tmp)?$/;
@@ -83,13 +83,13 @@ export async function recoverFile(
     await disk.unlink(identity.path);
     return { segment: null, headers, torn, damaged };
   }
-  const tally = new SourceTally();
+  const tally = new SegmentTally();
   let size = 0;
   let rows = 0;
   for (const frame of scan.frames) {
     size += frame.end - frame.start;
     rows += frame.header.rows;
-    tally.add(frame.header, frame.header.rows);
+    tally.add(frame.header, identity.born_ms);
   }
   const counts = { bytes: size, rows, frames: scan.frames.length, tally: tally.list() };
   const segment = { ...identity, ...counts, closed: Promise.resolve() };

@@ -2,7 +2,7 @@ import type { FrameHeader } from '../core/ports.ts';
 import { SAMPLES, type TableName } from '../core/tables.ts';
 import type { SegmentHandle } from './disk.ts';
 import { encodeFrame, lineageOf, SEGMENT_FRAMES_MAX, SEGMENT_ORIGINS_MAX } from './frame.ts';
-import { type SourceRecords, SourceTally } from './known-sequences.ts';
+import { type SegmentRecords, SegmentTally } from './known-sequences.ts';
 
 /** Rows of one table of one batch, encoded but for their lineage. */
 export type Part = {
@@ -24,7 +24,7 @@ export type Segment = {
   readonly rows: number;
   readonly frames: number;
   /** Records by source and epoch, as they were acknowledged. */
-  readonly tally: readonly SourceRecords[];
+  readonly tally: readonly SegmentRecords[];
   /** Clock time of the first frame, Unix ms. */
   readonly born_ms: number;
   readonly closed: Promise<void>;
@@ -37,7 +37,7 @@ export class OpenSegment {
   readonly identity: SegmentIdentity;
   readonly opened_ms: number;
   readonly #handle: SegmentHandle;
-  readonly #tally = new SourceTally();
+  readonly #tally = new SegmentTally();
   readonly #origins = new Map<string, number>();
   bytes = 0;
   rows = 0;
@@ -49,6 +49,10 @@ export class OpenSegment {
     this.identity = identity;
     this.#handle = handle;
     this.opened_ms = opened_ms;
+  }
+
+  get tally(): SegmentRecords[] {
+    return this.#tally.list();
   }
 
   /** How many of `parts`, from `from` on, still fit; 0 when the segment is full. */
@@ -64,8 +68,8 @@ export class OpenSegment {
     return frames;
   }
 
-  /** Appends `parts` in one write and makes them durable; on failure cuts the file back to what was acknowledged. */
-  async commit(parts: readonly Part[]): Promise<FrameHeader[]> {
+  /** Appends `parts` of `now_ms` in one write and makes them durable; on failure cuts the file back to what was acknowledged. */
+  async commit(parts: readonly Part[], now_ms: number): Promise<FrameHeader[]> {
     const headers: FrameHeader[] = [];
     const pieces: Buffer[] = [];
     for (const { body, ...part } of parts) {
@@ -85,7 +89,7 @@ export class OpenSegment {
     for (const piece of pieces) this.bytes += piece.length;
     for (const header of headers) {
       this.rows += header.rows;
-      this.#tally.add(header, header.rows);
+      this.#tally.add(header, now_ms);
     }
     this.frames += headers.length;
     return headers;
@@ -95,7 +99,7 @@ export class OpenSegment {
     const { bytes, rows, frames } = this;
     // everything acknowledged is synced already: a close that fails loses a descriptor, not data
     const closed = this.#handle.close().catch(() => undefined);
-    return { ...this.identity, bytes, rows, frames, tally: this.#tally.list(), closed };
+    return { ...this.identity, bytes, rows, frames, tally: this.tally, closed };
   }
 
   #originOf(part: Omit<Part, 'body'>): number {

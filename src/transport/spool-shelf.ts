@@ -7,7 +7,7 @@ import type { TableName } from '../core/tables.ts';
 import { finishDelivery } from './delivery-file.ts';
 import type { SpoolDisk } from './disk.ts';
 import { type Gap, type GapLog, wholeBatches } from './gap-log.ts';
-import { type KnownSequences, SourceTally } from './known-sequences.ts';
+import { inFlightOf, type KnownSequences, SourceTally } from './known-sequences.ts';
 import { type ReadSegment, type Recovered, segmentFile } from './recovery.ts';
 import { OpenSegment, type Part, type Segment } from './segment.ts';
 import { gapsOfSegment } from './spool-gaps.ts';
@@ -83,11 +83,12 @@ export class SpoolShelf {
       oldest_ms = Math.max(oldest_ms, now_ms - born_ms);
     }
     const gaps = this.#options.gaps.list();
+    const tallies = waiting.map(({ tally }) => tally);
     return {
       bytes: this.#bytes,
       frames,
       oldest_ms,
-      in_flight: this.#inFlight.list(),
+      in_flight: inFlightOf(this.#inFlight.list(), tallies, now_ms),
       handovers: this.#handovers,
       quarantined: this.#quarantined.list(),
       ...(gaps.length === 0 ? {} : { dropped: gaps, dropped_batches: wholeBatches(gaps) }),
@@ -101,7 +102,7 @@ export class SpoolShelf {
       const batch = parts.slice(from, from + segment.room(parts, from));
       const before_bytes = segment.bytes;
       try {
-        const headers = await segment.commit(batch);
+        const headers = await segment.commit(batch, this.#options.clock.now_ms());
         for (const header of headers) this.#inFlight.add(header, header.rows);
       } finally {
         this.#bytes += segment.bytes - before_bytes;

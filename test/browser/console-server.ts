@@ -123,7 +123,11 @@ function reading(fleet: Fleet, mode: Mode): Services['read'] {
         segments: [{ ...price, from_ms: hour, to_ms: hour + HOUR_MS, usd: '3.96' }],
       };
     },
-    delivery: async (_filter, paging) => page(fleet.delivery, paging),
+    delivery: async (filter, paging) =>
+      page(
+        fleet.delivery.filter(({ source }) => (filter['source'] ?? source) === source),
+        paging,
+      ),
     rules: async (paging) => page(fleet.rules, paging),
     sinks: async (paging) => page(fleet.sinks, paging),
     audit: async (_filter, paging) => page(fleet.audit, paging),

@@ -391,15 +391,34 @@ function decisionsOf(now_ms: number): DecisionDetail[] {
 }
 
 function operationsOf(now_ms: number): Pick<Fleet, 'delivery' | 'sources' | 'rules' | 'sinks' | 'audit'> {
-  const account = { emitted: 602_105, in_flight: 0, declared_loss: {}, duplicates_absorbed: 0, sequences_missing: 0 };
+  const whole = { gaps: [], gaps_omitted: 0, sequences_missing: 0, sequences_lost: 0, late: 0, in_flight_known: true };
+  const none = { in_flight: 0, declared_loss: {}, duplicates_absorbed: 0, oldest_in_flight_ms: null };
+  const account = { emitted: 602_105, ...none, ...whole };
   const sequences = { sequence_min: 1, sequence_max: 4210 };
   const silent = { last_seen_ms: now_ms - 92_000, accepted: 4210, rejected: { 'LW-RECORD-SCHEMA': 3 }, quality: {} };
   const rule = { fire: { above: 0.03 }, clear: { below: 0.01 }, for_ms: 5000, keep_firing_ms: 30_000, data_min: 20 };
   const sha = 'a'.repeat(64);
   return {
     delivery: [
-      { ...account, ...sequences, source: 'n01', epoch: '1', stored: 602_105, duplicates_absorbed: 42 },
-      { ...account, ...sequences, source: 'n02', epoch: '1', stored: 602_085, in_flight: 20 },
+      { ...account, ...sequences, source: 'n01', epoch: '1', stored: 602_105, duplicates_absorbed: 42, late: 310 },
+      { ...account, ...sequences, source: 'n02', epoch: '1', emitted: 8_420, stored: 8_420 },
+      {
+        ...account,
+        ...sequences,
+        source: 'n02',
+        epoch: '7205759403792793',
+        stored: 601_985,
+        in_flight: 20,
+        oldest_in_flight_ms: 1_840,
+        declared_loss: { spool_full_oldest: 100 },
+        sequences_missing: 4,
+        sequences_lost: 3,
+        gaps: [
+          { from_sequence: 17, to_sequence: 19, state: 'missing' },
+          { from_sequence: 812, to_sequence: 812, state: 'declared' },
+          { from_sequence: 4_208, to_sequence: 4_208, state: 'in_flight' },
+        ],
+      },
       { ...account, ...sequences, source: HOSTILE, epoch: '3', stored: 602_005, declared_loss: { spool_full: 100 } },
     ],
     sources: [

@@ -69,6 +69,8 @@ export function storeContract(driver: string, subject: () => StoreSubject): void
       sequence_min: 1,
       sequence_max: 2,
       sequences: 2,
+      gaps: [],
+      late: 0,
     };
     for (let time = 0; time < 3; time++) {
       expect(await store.insert(delivery, signal)).toEqual({ kind: 'ok', value: undefined });
@@ -141,6 +143,37 @@ export function storeContract(driver: string, subject: () => StoreSubject): void
     const account = (): Promise<object | undefined> => accountOf(store, 'vanished');
     const expected = { frame_rows: 4, duplicates_absorbed: 0, stored: 3 };
     await expect.poll(account, { timeout: 30_000 }).toMatchObject(expected);
+  });
+
+  test(`${driver}: what comes behind a higher sequence is late, what comes again is not, and what never came is a gap`, async () => {
+    const { store, directory } = subject();
+    const source = 'unordered';
+    const batch = (sequence: number, stream: number, place: number) => {
+      const records = own(source, steps(10 * sequence, 10 * sequence + 2));
+      return { lineage: lineage(stream, place), source, sequence, records };
+    };
+    const insert = async (frames: Parameters<typeof deliveryOf>[2]): Promise<object | undefined> => {
+      expect(await store.insert(await deliveryOf(directory, 'step', frames), signal)).toMatchObject({ kind: 'ok' });
+      return accountOf(store, source);
+    };
+    const first = [batch(1, 20, 10), batch(2, 20, 11), batch(7, 20, 12), batch(5, 20, 13)];
+    // 5 came behind 7; of 1 … 7 neither 3 nor 4 nor 6 came
+    const gaps = [
+      [3, 4],
+      [6, 6],
+    ];
+    expect(await insert(first)).toMatchObject({ stored: 8, late: 2, gaps, sequences: 4 });
+    expect(await insert(first)).toMatchObject({ stored: 8, late: 2, gaps, sequences: 4 }); // replayed
+    // 4 comes late, 2 once more; then 8 in the order of things
+    const late = { stored: 12, late: 4, gaps: [[3, 3], [6, 6]], duplicates_absorbed: 2 }; // biome-ignore format: ranges
+    expect(await insert([batch(4, 20, 20), batch(2, 20, 21), batch(8, 20, 22)])).toMatchObject(late);
+    // in another stream order is another: nothing is behind there
+    expect(await insert([batch(6, 21, 1)])).toMatchObject({ stored: 14, late: 4, gaps: [[3, 3]] });
+    const beats = { lineage: lineage(20, 30), source, sequence: 3, records: own(source, [heartbeat(1)]) };
+    const delivery = await deliveryOf(directory, 'heartbeat', [beats]);
+    expect(await store.insert(delivery, signal)).toMatchObject({ kind: 'ok' });
+    // and so it is in another table
+    expect(await accountOf(store, source)).toMatchObject({ stored: 15, late: 4, gaps: [], sequences: 8 });
   });
 
   test(`${driver}: parameters travel beside the text and are never read as SQL`, async () => {

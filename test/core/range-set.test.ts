@@ -17,6 +17,10 @@ test('a range set holds what a plain set holds, as the fewest disjoint ranges in
       // a range begins where its predecessor is not held
       const starts = [...model].filter((value) => !model.has(value - 1)).toSorted((a, b) => a - b);
       expect(ranges.ranges.map((range) => range.from)).toEqual(starts);
+      const missing: number[] = [];
+      for (let value = ranges.min; value < ranges.max; value++) if (!model.has(value)) missing.push(value);
+      const listed = ranges.gaps.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, at) => from + at));
+      expect(listed).toEqual(missing);
     }),
   );
 });

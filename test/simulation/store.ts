@@ -58,6 +58,8 @@ export class SimulatedStore {
         sequence_min: ranges.min,
         sequence_max: ranges.max,
         sequences: ranges.count,
+        gaps: ranges.gaps,
+        late: 0, // nobody asks here
       };
       totals.set(name, { account, ranges });
     }

@@ -23,10 +23,24 @@ const CONTRACT: readonly (readonly [string, string])[] = [
   ['leeway_build_info', 'gauge'],
 ];
 
-test('every metric of the contract is exposed under its name, and no other', async () => {
+/** The account of the delivery, beside the contract. */
+const DELIVERY: readonly (readonly [string, string])[] = [
+  ['leeway_delivery_emitted_records', 'gauge'],
+  ['leeway_delivery_stored_records', 'gauge'],
+  ['leeway_delivery_in_flight_records', 'gauge'],
+  ['leeway_delivery_declared_loss_records', 'gauge'],
+  ['leeway_delivery_unaccounted_records', 'gauge'],
+  ['leeway_delivery_duplicates_absorbed_records', 'gauge'],
+  ['leeway_delivery_late_records', 'gauge'],
+  ['leeway_delivery_lost_batches', 'gauge'],
+  ['leeway_delivery_oldest_in_flight_seconds', 'gauge'],
+  ['leeway_delivery_account_timestamp_seconds', 'gauge'],
+];
+
+test('every metric of the contract and of the account is exposed under its name, and no other', async () => {
   const { text, content_type } = await createServiceMetrics('1.2.3').expose('prometheus');
   const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
-  expect(new Set(types)).toEqual(new Set(CONTRACT.map(([name, type]) => `${name} ${type}`)));
+  expect(new Set(types)).toEqual(new Set([...CONTRACT, ...DELIVERY].map(([name, type]) => `${name} ${type}`)));
   expect(content_type).toContain('version=0.0.4');
   expect(text).toContain('leeway_build_info{version="1.2.3"} 1');
 });

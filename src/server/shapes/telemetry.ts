@@ -158,6 +158,13 @@ export const SOURCE = Type.Object({
   quality: tally,
 });
 
+const gap = Type.Object({
+  from_sequence: count,
+  to_sequence: count,
+  /** `in_flight`: a batch that waits may still fill it. */
+  state: words(['declared', 'in_flight', 'missing']),
+});
+
 export const DELIVERY = Type.Object({
   source: text,
   epoch: Type.Union([text, count]),
@@ -169,6 +176,17 @@ export const DELIVERY = Type.Object({
   sequence_min: nullableReal,
   sequence_max: nullableReal,
   sequences_missing: count,
+  /** Ranges of sequences that the store lacks; at most 100, the rest is counted. */
+  gaps: Type.Array(gap),
+  gaps_omitted: count,
+  /** Of `sequences_missing`: those that nobody waits for. */
+  sequences_lost: count,
+  /** Of `stored`: records that were accepted behind a higher sequence. */
+  late: count,
+  /** Age of the oldest record that is acknowledged and not stored; null where there is none, or nobody knows. */
+  oldest_in_flight_ms: nullableReal,
+  /** False where `in_flight` may lack some: then `emitted` does too. */
+  in_flight_known: Type.Boolean(),
 });
 
 export const JOBS_QUERY = listQuery({
@@ -204,4 +222,5 @@ export type ModelDetail = Static<typeof MODEL_DETAIL>;
 export type ModelDrift = Static<typeof MODEL_DRIFT>;
 export type ModelQuality = Static<typeof MODEL_QUALITY>;
 export type SourceItem = Static<typeof SOURCE>;
+export type DeliveryGap = Static<typeof gap>;
 export type DeliveryItem = Static<typeof DELIVERY>;

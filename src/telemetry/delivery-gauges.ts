@@ -1,0 +1,117 @@
+import { LIMITS } from '../core/limits.ts';
+
+/** The account of one source in records, as the gauges show it. */
+export type DeliveryLevels = {
+  readonly source: string;
+  readonly emitted: number;
+  readonly stored: number;
+  readonly in_flight: number;
+  readonly declared_loss: Readonly<Record<string, number>>;
+  readonly duplicates_absorbed: number;
+  readonly late: number;
+  readonly unaccounted: number;
+  readonly batches_lost: number;
+  readonly oldest_in_flight_ms: number | null;
+};
+
+/** A gauge that is set anew as a whole: `clear` forgets all of its series. */
+export type WholeGauge = {
+  readonly clear: () => void;
+  readonly set: (labels: Readonly<Record<string, string>>, value: number) => void;
+};
+
+type MakeGauge = (name: string, help: string, labels: readonly string[]) => WholeGauge;
+
+const OTHER = 'other';
+
+/** Gauges with one series a source, in their base units. */
+const BY_SOURCE: readonly (readonly [name: string, help: string, of: (levels: DeliveryLevels) => number])[] = [
+  ['emitted_records', 'Records that were acknowledged or declared lost.', ({ emitted }) => emitted],
+  ['stored_records', 'Records counted in the telemetry store.', ({ stored }) => stored],
+  ['in_flight_records', 'Records acknowledged and not yet stored.', ({ in_flight }) => in_flight],
+  [
+    'unaccounted_records',
+    'Emitted less stored, in flight and declared loss, where that is above 0: records whose whereabouts nobody knows.',
+    ({ unaccounted }) => unaccounted,
+  ],
+  [
+    'duplicates_absorbed_records',
+    'Records that came again and were stored once.',
+    ({ duplicates_absorbed }) => duplicates_absorbed,
+  ],
+  ['late_records', 'Stored records that were accepted behind a higher sequence.', ({ late }) => late],
+  [
+    'lost_batches',
+    'Sequences that never arrived, that nobody declared and nobody waits for.',
+    ({ batches_lost }) => batches_lost,
+  ],
+  [
+    'oldest_in_flight_seconds',
+    'Age of the oldest record in flight, 0 when there is none.',
+    ({ oldest_in_flight_ms }) => (oldest_in_flight_ms ?? 0) / 1000,
+  ],
+];
+
+/**
+ * Makes the `leeway_delivery_*` gauges. The result sets them all from the account of `at_ms` (Unix ms): the first
+ * LIMITS.delivery_sources_max sources ever given, the largest first, have series of their own, the rest is summed as source
+ * "other" (of ages the largest).
+ */
+export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryLevels[], at_ms: number) => void {
+  const gauges = BY_SOURCE.map(([name, help, of]) => ({
+    of,
+    gauge: make(`leeway_delivery_${name}`, help, ['source']),
+  }));
+  const loss = make('leeway_delivery_declared_loss_records', 'Records given up by policy or refused, by reason.', [
+    'source',
+    'reason',
+  ]);
+  const time = make(
+    'leeway_delivery_account_timestamp_seconds',
+    'When the account was last taken, Unix time; 0 where it never was.',
+    [],
+  );
+  const named = new Set<string>();
+  return (account, at_ms) => {
+    const largest = account.toSorted((a, b) => b.emitted - a.emitted);
+    for (const { source } of largest) if (named.size < LIMITS.delivery_sources_max) named.add(source);
+    const shown = bounded(account, named);
+    for (const { gauge, of } of gauges) {
+      gauge.clear();
+      for (const levels of shown) gauge.set({ source: levels.source }, of(levels));
+    }
+    loss.clear();
+    for (const { source, declared_loss } of shown)
+      for (const [reason, records] of Object.entries(declared_loss)) loss.set({ source, reason }, records);
+    time.set({}, at_ms / 1000);
+  };
+}
+
+function bounded(account: readonly DeliveryLevels[], named: ReadonlySet<string>): DeliveryLevels[] {
+  const shown = new Map<string, DeliveryLevels>();
+  for (const levels of account) {
+    const source = named.has(levels.source) ? levels.source : OTHER;
+    const known = shown.get(source);
+    shown.set(source, known === undefined ? { ...levels, source } : sumOf(known, levels));
+  }
+  return [...shown.values()];
+}
+
+function sumOf(one: DeliveryLevels, other: DeliveryLevels): DeliveryLevels {
+  const declared_loss = { ...one.declared_loss };
+  for (const [reason, records] of Object.entries(other.declared_loss))
+    declared_loss[reason] = (declared_loss[reason] ?? 0) + records;
+  const ages = [one, other].flatMap(({ oldest_in_flight_ms }) => oldest_in_flight_ms ?? []);
+  return {
+    source: one.source,
+    emitted: one.emitted + other.emitted,
+    stored: one.stored + other.stored,
+    in_flight: one.in_flight + other.in_flight,
+    declared_loss,
+    duplicates_absorbed: one.duplicates_absorbed + other.duplicates_absorbed,
+    late: one.late + other.late,
+    unaccounted: one.unaccounted + other.unaccounted,
+    batches_lost: one.batches_lost + other.batches_lost,
+    oldest_in_flight_ms: ages.length === 0 ? null : Math.max(...ages),
+  };
+}

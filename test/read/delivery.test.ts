@@ -1,0 +1,118 @@
+import { expect, test } from 'vitest';
+import { ManualClock, systemClock } from '../../src/core/clock.ts';
+import type { Delivery } from '../../src/core/ports.ts';
+import { deliveryAccount } from '../../src/read/delivery.ts';
+import { deliveryTotals } from '../../src/read/delivery-totals.ts';
+import type { DeliveryItem } from '../../src/server/shapes/telemetry.ts';
+import { openEmbeddedStore } from '../../src/store/embedded.ts';
+import { openSpool } from '../../src/transport/spool.ts';
+import { heartbeat, steps } from '../contract/records.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+
+const signal = new AbortController().signal;
+
+test('what waits has an age, a batch that may still come is no loss, and one that never came is', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+  const clock = new ManualClock();
+  const known = { sequences: [], lineage_max: 0n };
+  await using bus = await openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock, known, close_ms: 0 });
+  const publish = (sequence: number, records: Parameters<typeof bus.publish>[0]['records']) =>
+    bus.publish({ source: 'node-1', epoch: 7, sequence, records }, signal);
+  const account = async (): Promise<DeliveryItem | undefined> =>
+    (await deliveryAccount({ store, bus, clock: systemClock }, [], signal))[0];
+  /** Stores the next delivery; null when it is not of `table`. */
+  const storeOne = async (): Promise<Delivery | undefined> => {
+    const stop = new AbortController();
+    let taken: Delivery | undefined;
+    await bus.consume(async (delivery) => {
+      taken = delivery;
+      stop.abort();
+      return store.insert(delivery, signal);
+    }, stop.signal);
+    return taken;
+  };
+
+  await publish(1, steps(0, 10));
+  await clock.advance(1_000);
+  await publish(2, [heartbeat(1)]);
+  await clock.advance(500);
+  await publish(4, steps(10, 20));
+  expect(await account()).toMatchObject({
+    emitted: 21,
+    stored: 0,
+    in_flight: 21,
+    oldest_in_flight_ms: 1_500,
+    gaps: [],
+  });
+
+  // batches of one table travel together: 1 and 4 are stored, 2 is of another table, 3 was never sent
+  expect(await storeOne()).toMatchObject({ table: 'step', rows: 20 });
+  expect(await account()).toMatchObject({
+    emitted: 21,
+    stored: 20,
+    in_flight: 1,
+    oldest_in_flight_ms: 500,
+    sequences_missing: 2,
+    sequences_lost: 0,
+    gaps: [{ from_sequence: 2, to_sequence: 3, state: 'in_flight' }],
+  });
+
+  expect(await storeOne()).toMatchObject({ table: 'heartbeat', rows: 1 });
+  const item = await account();
+  expect(item).toMatchObject({
+    emitted: 21,
+    stored: 21,
+    in_flight: 0,
+    oldest_in_flight_ms: null,
+    sequences_missing: 1,
+    sequences_lost: 1,
+    gaps: [{ from_sequence: 3, to_sequence: 3, state: 'missing' }],
+    gaps_omitted: 0,
+    late: 0,
+    in_flight_known: true,
+  });
+
+  await publish(3, steps(20, 25));
+  await storeOne();
+  expect(await account()).toMatchObject({ stored: 26, sequences_missing: 0, sequences_lost: 0, gaps: [], late: 5 });
+});
+
+test('the account of a source is the sum of its epochs, and too many in one do not hide too few in another', () => {
+  const item: DeliveryItem = {
+    source: 'node-1',
+    epoch: '1',
+    emitted: 100,
+    stored: 90,
+    in_flight: 4,
+    declared_loss: { spool_full_oldest: 3 },
+    duplicates_absorbed: 2,
+    sequence_min: 1,
+    sequence_max: 9,
+    sequences_missing: 2,
+    gaps: [],
+    gaps_omitted: 0,
+    sequences_lost: 1,
+    late: 5,
+    oldest_in_flight_ms: 300,
+    in_flight_known: true,
+  };
+  const second = { ...item, epoch: '2', stored: 100, declared_loss: { quarantined: 1 }, oldest_in_flight_ms: null };
+  const other = { ...item, source: 'node-2', emitted: 97 };
+  expect(deliveryTotals([item, second, other])).toEqual([
+    {
+      source: 'node-1',
+      emitted: 200,
+      stored: 190,
+      in_flight: 8,
+      declared_loss: { spool_full_oldest: 3, quarantined: 1 },
+      duplicates_absorbed: 4,
+      late: 10,
+      unaccounted: 3, // 100 − 90 − 4 − 3; the second epoch has 5 too many
+      batches_lost: 2,
+      oldest_in_flight_ms: 300,
+    },
+    expect.objectContaining({ source: 'node-2', emitted: 97, unaccounted: 0 }),
+  ]);
+});
