@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   decode: () => import('./cli/decode.ts'),
   check: () => import('./cli/check.ts'),
   selftest: () => import('./cli/selftest.ts'),
+  deadletter: () => import('./cli/deadletter.ts'),
   config: () => import('./cli/config.ts'),
   token: () => import('./cli/token.ts'),
 };

@@ -19,6 +19,10 @@ export async function readDelivery(disk: SpoolDisk, segment: Segment): Promise<R
   }
 }
 
+/** Ending of the file beside a rejected segment that says why: `{"code","reason"}`. */
+export const REASON_SUFFIX = '.json';
+const REASON_CHARACTERS_MAX = 1_000;
+
 /** Forgets a stored segment or sets a rejected one aside; null when that is done. */
 export async function finishDelivery(
   disk: SpoolDisk,
@@ -28,12 +32,25 @@ export async function finishDelivery(
   try {
     if (outcome.kind === 'ok') await disk.unlink(segment.path);
     else {
+      await noteReason(disk, `${segment.path}.rejected${REASON_SUFFIX}`, outcome);
       await disk.rename(segment.path, `${segment.path}.rejected`);
       await disk.syncDirectory(path.dirname(segment.path));
     }
     return null;
   } catch (error) {
     return systemCode(error) === 'ENOENT' ? null : diskRetry(error, segment.path);
+  }
+}
+
+/** A disk that does not take the reason keeps no segment from being set aside. */
+async function noteReason(disk: SpoolDisk, file: string, { code, reason }: Reject): Promise<void> {
+  try {
+    await disk.write(
+      file,
+      Buffer.from(`${JSON.stringify({ code, reason: reason.slice(0, REASON_CHARACTERS_MAX) })}\n`),
+    );
+  } catch (error) {
+    if (systemCode(error) === null) throw error;
   }
 }
 

@@ -82,8 +82,8 @@ export class ServiceClient {
       if (answer.status === 401 || answer.status === 403)
         throw notAllowed(answer.status, `GET ${path} answered ${answer.status}`, url);
       if (answer.status === 200) continue;
-      const hint =
-        answer.status === 404 ? '; a gateway keeps no rows: say with --read-url where the console or service is' : '';
+      const isGateway = answer.status === 404 && option === '--read-url';
+      const hint = isGateway ? '; a gateway keeps no rows: the console does' : '';
       throw unreachable(option, url, `GET ${path} answered ${answer.status}${detailOf(answer.text)}${hint}`);
     }
   }
@@ -116,10 +116,15 @@ export class ServiceClient {
       return { status: answer.status, text: await answer.text(), retry_after_ms };
     } catch (error) {
       signal.throwIfAborted();
-      const reason = error instanceof Error ? (systemCode(error.cause) ?? error.name) : 'unknown reason';
-      return retry('LW-UNREACHABLE', `no answer (${reason})`);
+      return retry('LW-UNREACHABLE', `no answer (${whyNot(error)})`);
     }
   }
+}
+
+/** fetch hides the reason behind "fetch failed". */
+function whyNot(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown reason';
+  return systemCode(error.cause) ?? (error.cause instanceof Error ? error.cause.message : error.name);
 }
 
 type Answer = { readonly status: number; readonly text: string; readonly retry_after_ms: number | null };
