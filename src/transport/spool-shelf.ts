@@ -29,7 +29,7 @@ export type ShelfOptions = {
 };
 
 /** When a segment is full, and how old it is closed for an idle consumer. */
-type Bounds = { readonly rows_max: number; readonly bytes_max: number; readonly close_ms: number };
+export type Bounds = { readonly rows_max: number; readonly bytes_max: number; readonly close_ms: number };
 
 /**
  * The segments of the spool: the open one of each table, closed ones in the order of their numbers, and the account of what is
@@ -68,9 +68,9 @@ export class SpoolShelf {
     return droppableBytes(this.#waiting(), this.#options.policies);
   }
 
-  /** Times on the clock's elapsed scale at which the open segments were opened. */
-  openedMs(): number[] {
-    return [...this.#open.values()].map((segment) => segment.opened_ms);
+  /** When the next open segment is old enough for an idle consumer, on the clock's elapsed scale; Infinity: none is open. */
+  dueMs(boundsOf: (table: TableName) => Bounds): number {
+    return Math.min(...[...this.#open].map(([table, segment]) => segment.opened_ms + boundsOf(table).close_ms));
   }
 
   backlog(now_ms: number): Omit<Backlog, 'torn_frames' | 'damaged_frames'> {
@@ -133,9 +133,10 @@ export class SpoolShelf {
   }
 
   /** Closes what is full, and what is old enough when the consumer asks. Runs only between writes. */
-  sealDue({ rows_max, bytes_max, close_ms }: Bounds, requested: boolean): void {
+  sealDue(boundsOf: (table: TableName) => Bounds, requested: boolean): void {
     const now_ms = this.#options.clock.elapsed_ms();
     for (const [table, segment] of this.#open) {
+      const { rows_max, bytes_max, close_ms } = boundsOf(table);
       const full = segment.rows >= rows_max || segment.bytes >= bytes_max || segment.failed;
       const due = requested && segment.opened_ms + close_ms <= now_ms;
       if (full || due) this.#seal(table, segment);
