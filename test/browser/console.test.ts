@@ -22,6 +22,7 @@ const PAGES = {
   decision: '/retraining/dec_1',
   'confirmed decision': '/retraining/dec_2',
   delivery: '/delivery',
+  'delivery of a source': '/delivery?source=n02',
   sources: '/sources',
   settings: '/settings',
 } as const;
@@ -180,6 +181,34 @@ describe.skipIf(!hasChromium())(titleOf, () => {
     expect(nano.length).toBe(5);
     expect(nano.reduce((sum, each) => sum + each, 0n)).toBe(bill);
     expect(bill).toBe(24n * 99_000_000_000n);
+  });
+
+  test('the delivery adds up before the eyes of the reader, and a source opens by key to its epochs and gaps', async () => {
+    await using opened = await open('/delivery');
+    const { page } = opened;
+    const numbers = async (): Promise<number[]> => {
+      const terms = await page.locator('.equation b').allTextContents();
+      return terms.map((text) => Number(text.replaceAll(',', '')));
+    };
+    const [emitted = NaN, ...terms] = await numbers();
+    // three sources of 602,105 records and one epoch more of 8,420
+    expect(emitted).toBe(3 * 602_105 + 8_420);
+    expect(terms.reduce((sum, term) => sum + term, 0)).toBe(emitted);
+    expect(await page.getByRole('region', { name: 'The account by source' }).locator('tbody tr').count()).toBe(3);
+    await page.getByRole('link', { name: 'n01' }).focus();
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Delivery of n02' }).waitFor();
+    expect(new URL(page.url()).search).toBe('?source=n02');
+    await page.getByRole('region', { name: 'The account by epoch' }).waitFor();
+    expect(await numbers()).toEqual([610_525, 610_405, 20, 100]);
+    const gaps = page.getByRole('region', { name: 'Gaps in the sequences' }).locator('tbody tr');
+    expect(await gaps.allInnerTexts()).toEqual([
+      expect.stringMatching(/17 – 19\s+3\s+missing/),
+      expect.stringMatching(/812\s+1\s+declared lost/),
+      expect.stringMatching(/4,208\s+1\s+may be in flight/),
+    ]);
+    expect(opened.wrong).toEqual([]);
   });
 
   test('an action reaches the service with its note, and a refusal is told', async () => {
