@@ -21,6 +21,7 @@ import type { Services } from '../server/services.ts';
 import { openTokens } from '../server/tokens.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createServiceMetrics } from '../telemetry/metrics.ts';
+import { Quarantine } from '../transport/quarantine.ts';
 import { verifyWebhook } from '../transport/webhook-signature.ts';
 import type { RunOptions } from './run-options.ts';
 import { destinationsOf, loadRules, targetId } from './alerting.ts';
@@ -63,9 +64,11 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const stream = new EventStream();
   const deciding = createDeciding(ground, doors, { live, stream });
   const reading = await createReading(ground, doors);
+  const told = (reason: string): void => logger.warn({ reason }, 'what was refused cannot be kept');
+  const quarantine = stack.use(new Quarantine({ data_dir: paths.data_dir, clock, onError: told }));
   const server = await createServer({
     settings: config.server,
-    services: servicesOf(ground, { doors, deciding, reading, live, stream }),
+    services: servicesOf(ground, { doors, deciding, reading, live, stream, quarantine }),
     logger,
     metrics,
     tokens,
@@ -134,8 +137,10 @@ type Parts = {
 };
 type RunningParts = Parts & { readonly plan: RolePlan };
 
-function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: Live }): Services {
-  const { doors, deciding, reading, live, stream } = parts;
+type ServedParts = Parts & { readonly live: Live; readonly quarantine: Quarantine };
+
+function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
+  const { doors, deciding, reading, live, stream, quarantine } = parts;
   const { config } = loaded;
   const { bus, store, control } = doors;
   const { desk, alerts, courier, retraining } = deciding;
@@ -153,6 +158,7 @@ function servicesOf({ loaded, clock }: Ground, parts: Parts & { readonly live: L
     sources,
     epoch,
     losses,
+    quarantine: (aside) => quarantine.add(aside),
     rules: () => live.rules,
     destinations: () => live.destinations,
     drift: { window_ms: config.drift.window_ms, alpha: windowAlpha({ ...config.drift }) },

@@ -10,6 +10,7 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
 import { systemRandom } from '../core/random.ts';
+import type { SetAside } from '../core/set-aside.ts';
 import type { Rule } from '../incident/rules.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import { type Courier, type Destination, sinkStates } from '../pipeline/deliver.ts';
@@ -45,6 +46,8 @@ export type ServiceParts = {
   readonly sources: SourceRegistry;
   readonly epoch: number;
   readonly losses: () => readonly DeclaredLoss[];
+  /** Keeps what was refused, for a person. */
+  readonly quarantine: (aside: SetAside) => void;
   readonly rules: () => readonly Rule[];
   readonly destinations: () => readonly Destination[];
   readonly drift: { readonly window_ms: number; readonly alpha: number };
@@ -83,8 +86,8 @@ async function check(work: () => Promise<unknown>): Promise<{ ok: boolean; detai
   }
 }
 
-function ingestService({ bus, clock, epoch, sources, alerts }: ServiceParts): Services['ingest'] {
-  const open = new OpenIngest({ bus, clock, random: systemRandom, epoch });
+function ingestService({ bus, clock, epoch, sources, alerts, quarantine }: ServiceParts): Services['ingest'] {
+  const open = new OpenIngest({ bus, clock, random: systemRandom, epoch, onSetAside: quarantine });
   const senders = new Map<string, NumberedSender>();
   const senderOf = (source: string): NumberedSender => {
     const known = senders.get(source) ?? new NumberedSender({ bus, source, epoch });
@@ -92,15 +95,19 @@ function ingestService({ bus, clock, epoch, sources, alerts }: ServiceParts): Se
     return known;
   };
   return {
-    events: async ({ identity, source, records, rejected }, signal) => {
+    events: async ({ identity, source, records, rejected, set_aside }, signal) => {
       const name = identity?.source ?? source ?? UNNAMED;
       const now_ms = clock.now_ms();
       if (Object.keys(rejected).length > 0) sources.rejected(name, 'sender', rejected, now_ms);
-      if (records.length === 0) return { repeated: false };
       let repeated = false;
-      if (identity === null) await senderOf(name).send({ records }, signal);
-      else ({ repeated } = await bus.publish({ ...identity, records }, signal));
-      if (!repeated) sources.accepted(name, 'sender', records, now_ms);
+      if (records.length > 0) {
+        if (identity === null) await senderOf(name).send({ records }, signal);
+        else ({ repeated } = await bus.publish({ ...identity, records }, signal));
+      }
+      if (repeated) return { repeated };
+      if (records.length > 0) sources.accepted(name, 'sender', records, now_ms);
+      for (const { code, reason, raw } of set_aside)
+        quarantine({ source: name, kind: 'record', code, reason, count: 1, raw, truncated: false });
       return { repeated };
     },
     samples: async ({ source, identity, decode }, signal) => {

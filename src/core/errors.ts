@@ -44,6 +44,8 @@ export const ERRORS = {
   'LW-RECORD-SIZE': { exit: EXIT.data, status: 413, title: 'record too large' },
   'LW-RECORD-DEPTH': { exit: EXIT.data, status: 400, title: 'record nested too deep' },
   'LW-RECORD-KEY': { exit: EXIT.data, status: 400, title: 'forbidden key in record' },
+  'LW-RECORD-CLOCK': { exit: EXIT.data, status: 400, title: 'record more than a day ahead of the clock' },
+  'LW-FRAME-VERSION': { exit: EXIT.data, status: 500, title: 'written by a newer version' },
   'LW-NOT-FOUND': { exit: EXIT.not_found, status: 404, title: 'not found' },
   'LW-METHOD': { exit: EXIT.usage, status: 405, title: 'method not allowed' },
   'LW-UNAUTHENTICATED': { exit: EXIT.not_authorised, status: 401, title: 'not authenticated' },

@@ -1,5 +1,6 @@
 import type { SampleRows } from '../core/samples.ts';
 import { POWERS_OF_TEN, RAW_EXPONENT } from './scaled-value.ts';
+import { idText } from './series-labels.ts';
 
 const TWO_32 = 4_294_967_296;
 
@@ -24,6 +25,11 @@ export class SampleReader {
         ? new Int16Array(mantissa.buffer, mantissa.byteOffset, rows)
         : new Int32Array(mantissa.buffer, mantissa.byteOffset, this.#isWide ? rows * 2 : rows);
     this.#exponent = new Int8Array(exponent.buffer, exponent.byteOffset, rows);
+  }
+
+  /** The decimal digits of a row's series id. */
+  id(row: number): string {
+    return idText({ low: this.ids[row * 2] ?? 0, high: this.ids[row * 2 + 1] ?? 0 });
   }
 
   /** Time of a row, Unix ms. */
@@ -54,6 +60,11 @@ export class SampleReader {
   /** Whether the value of a row is its Float64 bits. */
   isRaw(row: number): boolean {
     return this.#exponent[row] === RAW_EXPONENT;
+  }
+
+  /** Whether the value of a row is its mantissa. */
+  isInteger(row: number): boolean {
+    return this.#exponent[row] === 0;
   }
 
   /** The value of a row as decimal digits: exact for 64-bit integers, the shortest that give the double back for others. */

@@ -4,8 +4,10 @@ import type { Outcome } from '../core/outcome.ts';
 import type { Bus } from '../core/ports.ts';
 import { integerBelow, type Random } from '../core/random.ts';
 import type { SeriesRow } from '../core/samples.ts';
+import type { SetAside } from '../core/set-aside.ts';
 import type { StoredRecord } from '../core/tables.ts';
 import { CatalogMapper } from '../formats/catalog-mapper.ts';
+import { checkClock } from '../formats/clock-check.ts';
 import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
 import { SampleColumns } from '../formats/sample-columns.ts';
 import { SeriesBook } from '../formats/series-book.ts';
@@ -25,6 +27,8 @@ export type OpenIngestOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly epoch: number;
+  /** Told what was taken out of a body for a person to look at. */
+  readonly onSetAside: (aside: SetAside) => void;
 };
 
 /** Series books at once: each has its own cap of series. Further sources share the book of `other`. */
@@ -45,8 +49,8 @@ type Tenant = {
 /**
  * Samples of other people's tools: a body is decoded into columns, with the series that came for the first time and the
  * records of mapped series beside them, and is one batch of its source. Nothing is acknowledged before it is durable; series
- * of a refused batch are announced again. Throws what the decoder rejects with (LW-BODY, LW-BODY-SIZE, LW-OVERLOADED) and as
- * Bus.publish does.
+ * of a refused batch are announced again. What the clock forbids is set aside. Throws what the decoder rejects with
+ * (LW-BODY, LW-BODY-SIZE, LW-OVERLOADED) and as Bus.publish does.
  */
 export class OpenIngest {
   readonly #options: OpenIngestOptions;
@@ -62,23 +66,29 @@ export class OpenIngest {
     decode: (target: SampleTarget) => Outcome<DecodedSamples>,
     signal: AbortSignal,
   ): Promise<TakenSamples> {
-    const { bus } = this.#options;
+    const { bus, clock, onSetAside } = this.#options;
     const tenant = this.#tenant(source);
     const { book, mapper, sender } = tenant;
     const outcome = decode({ book, columns: this.#columns });
     if (outcome.kind !== 'ok') throw new LeewayError(codeOf(outcome.code), outcome.reason);
-    const decoded = outcome.value;
-    const samples = this.#columns.take();
+    const { decoded, samples, off } = checkClock(outcome.value, this.#columns.take(), clock.now_ms());
     const fresh = book.drainNew();
     mapper.learn(fresh);
     const mapped = mapper.take(samples, decoded.histograms);
     const records = [...recordsOf(decoded, fresh), ...mapped.gpus, ...mapped.windows];
-    if (samples.rows + records.length === 0) return { ...decoded, repeated: false };
+    const setAside = (): void => {
+      for (const one of off) onSetAside({ source, ...one });
+    };
+    if (samples.rows + records.length === 0) {
+      setAside();
+      return { ...decoded, repeated: false };
+    }
     try {
       if (identity === null) await sender.send({ records, samples }, signal);
       const repeated =
         identity !== null && (await bus.publish({ ...identity, source, records, samples }, signal)).repeated;
       if (repeated) mapper.giveBack(mapped);
+      else setAside();
       return { ...decoded, repeated };
     } catch (error) {
       book.returnNew(fresh);

@@ -45,7 +45,11 @@ export type IncomingBatch = {
   readonly records: readonly LeewayRecord[];
   /** Lines refused at the door, by code. */
   readonly rejected: Readonly<Partial<Record<ErrorCode, number>>>;
+  /** The refused lines that are kept for a person, as they came. */
+  readonly set_aside: readonly RefusedLine[];
 };
+
+export type RefusedLine = { readonly code: string; readonly reason: string; readonly raw: string };
 
 export type IncomingSamples = {
   readonly identity: BatchIdentity | null;

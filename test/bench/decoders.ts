@@ -3,7 +3,9 @@
 import { ok, type Outcome } from '../../src/core/outcome.ts';
 import { integerBelow, seededRandom } from '../../src/core/random.ts';
 import { LIMITS } from '../../src/core/limits.ts';
+import { CatalogMapper } from '../../src/formats/catalog-mapper.ts';
 import type { DecodedSamples, SampleTarget } from '../../src/formats/decoded-samples.ts';
+import { DCGM_RULES } from '../../src/formats/dcgm-fields.ts';
 import { decodeOtlpMetrics } from '../../src/formats/otlp-metrics.ts';
 import { decodeRemoteWrite } from '../../src/formats/remote-write.ts';
 import { decodeRemoteWrite2 } from '../../src/formats/remote-write-2.ts';
@@ -21,15 +23,19 @@ const PER_BODY = 800;
 const AT = 1_763_596_800_000;
 const random = seededRandom(7);
 
+const NAMES = Array.from({ length: METRICS }, (_, metric) => `hw_gpu_metric_${metric}`);
+/** The same fleet with names that become `gpu` records: ten with a field of their own, ten without. */
+const DCGM_NAMES = [...DCGM_RULES.keys()].slice(0, METRICS);
+
 /** The series of the fleet, one sample each at tick `tick`, in bodies of 800. */
-function bodiesOf(tick: number): TestSeries[][] {
+function bodiesOf(tick: number, names: readonly string[] = NAMES): TestSeries[][] {
   const series: TestSeries[] = [];
   for (let node = 0; node < NODES; node++)
     for (let rank = 0; rank < RANKS; rank++)
       for (let metric = 0; metric < METRICS; metric++)
         series.push({
           labels: [
-            ['__name__', `hw_gpu_metric_${metric}`],
+            ['__name__', names[metric] ?? ''],
             ['cluster', 'training-eu-1'],
             ['gpu', String(rank)],
             ['instance', `node-${node}.cluster.local:9400`],
@@ -81,13 +87,16 @@ function cpu_ms(): number {
   return (user + system) / 1_000;
 }
 
-type Stages = { readonly unpack: number; readonly decode: number; readonly take: number };
+type Stages = { readonly unpack: number; readonly decode: number; readonly take: number; readonly map: number };
+
+type Sender = { readonly target: SampleTarget; readonly mapper: CatalogMapper };
 
 /** Nanoseconds a sample of each stage, all bodies once. */
-function round({ bodies, decode }: Case, target: SampleTarget, unpack: SnappyBlock | null): Stages {
+function round({ bodies, decode }: Case, { target, mapper }: Sender, unpack: SnappyBlock | null): Stages {
   let unpack_ms = 0;
   let decode_ms = 0;
   let take_ms = 0;
+  let map_ms = 0;
   let rows = 0;
   for (const body of bodies) {
     const begin = cpu_ms();
@@ -97,25 +106,31 @@ function round({ bodies, decode }: Case, target: SampleTarget, unpack: SnappyBlo
     const end = cpu_ms();
     if (outcome.kind !== 'ok') throw new Error(outcome.reason);
     rows += outcome.value.samples_count;
-    target.columns.take();
+    const samples = target.columns.take();
+    const taken = cpu_ms();
+    mapper.learn(target.book.drainNew());
+    mapper.take(samples, outcome.value.histograms);
+    map_ms += cpu_ms() - taken;
     unpack_ms += middle - begin;
     decode_ms += end - middle;
-    take_ms += cpu_ms() - end;
+    take_ms += taken - end;
   }
-  target.book.drainNew();
-  return { unpack: (unpack_ms * 1e6) / rows, decode: (decode_ms * 1e6) / rows, take: (take_ms * 1e6) / rows };
+  const ns = (ms: number): number => (ms * 1e6) / rows;
+  return { unpack: ns(unpack_ms), decode: ns(decode_ms), take: ns(take_ms), map: ns(map_ms) };
 }
 
 /** The first round (all series new) and, of the others, the best and the median: caches shared with others only add. */
 function measure(of: Case, unpack: SnappyBlock | null): void {
-  const target = freshTarget();
-  const [cold, ...warm] = Array.from({ length: ROUNDS }, () => round(of, target, unpack));
+  const sender = { target: freshTarget(), mapper: new CatalogMapper('bench') };
+  const [cold, ...warm] = Array.from({ length: ROUNDS }, () => round(of, sender, unpack));
   const total = ({ unpack, decode }: Stages): number => unpack + decode;
   const sorted = warm.toSorted((a, b) => total(a) - total(b));
   const line = (name: string, stages: Stages | undefined): string => {
-    const [first, second, third] = [stages?.unpack, stages?.decode, stages?.take].map((ns) => (ns ?? 0).toFixed(0));
+    const [first, second, third, map] = [stages?.unpack, stages?.decode, stages?.take, stages?.map].map((ns) =>
+      (ns ?? 0).toFixed(1),
+    );
     const both = ((stages?.unpack ?? 0) + (stages?.decode ?? 0)).toFixed(0);
-    return `  ${name.padEnd(6)} ${both} ns a sample (unpack ${first}, decode ${second}), take ${third}\n`;
+    return `  ${name.padEnd(6)} ${both} ns a sample (unpack ${first}, decode ${second}), take ${third}, map ${map}\n`;
   };
   process.stdout.write(
     `${of.name}\n${line('cold', cold)}${line('median', sorted[sorted.length >> 1])}${line('best', sorted[0])}`,
@@ -142,3 +157,12 @@ measure(
   snappy,
 );
 measure({ name: 'OTLP', bodies: ticks.map(otlpOf), decode: decodeOtlpMetrics }, null);
+const mapped = Array.from({ length: TICKS }, (_, tick) => bodiesOf(tick, DCGM_NAMES)).flat();
+measure(
+  {
+    name: 'remote write 1.0, all of it dcgm-exporter',
+    bodies: mapped.map((one) => compressSnappy(writeRequest(...one))),
+    decode: decodeRemoteWrite,
+  },
+  snappy,
+);

@@ -2,6 +2,7 @@ import { deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { LeewayError } from '../../src/core/errors.ts';
 import { createFixture, type Fixture, stepLine } from './fixture.ts';
+import { NOW_MS } from './memory.ts';
 
 const NDJSON = { 'content-type': 'application/x-ndjson' };
 
@@ -36,6 +37,22 @@ describe('POST /v1/events', () => {
       'LW-RECORD-TYPE': 1,
       'LW-RECORD-JSON': 1,
       'LW-RECORD-FIELD': 1,
+    });
+  });
+
+  test('rejects a record whose clock is more than a day ahead, alone, and keeps the line; takes one of years ago', async () => {
+    await using fixture = await createFixture();
+    const at = (at_ms: number): string => JSON.stringify({ type: 'host', node: 'n', at_ms });
+    const ahead = at(NOW_MS + 86_400_001);
+    const answer = await post(fixture, [at(NOW_MS), ahead, at(NOW_MS + 86_400_000), at(946_684_800_000)].join('\n'));
+    expect(answer.statusCode).toBe(200);
+    expect(answer.json()).toEqual({
+      accepted: 3,
+      rejected: [{ line: 2, code: 'LW-RECORD-CLOCK', reason: expect.stringContaining('2026-01-01T00:00:00.000Z') }],
+    });
+    expect(fixture.memory.batches[0]).toMatchObject({
+      rejected: { 'LW-RECORD-CLOCK': 1 },
+      set_aside: [{ code: 'LW-RECORD-CLOCK', raw: ahead }],
     });
   });
 

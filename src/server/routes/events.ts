@@ -2,12 +2,13 @@ import Type from 'typebox';
 import { type ErrorCode, LeewayError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { parseRecord } from '../../core/parse-record.ts';
+import { farAheadReason, isFarAhead } from '../../core/record-clock.ts';
 import type { LeewayRecord } from '../../core/records.ts';
 import { type BodyLine, splitLines } from '../lines.ts';
 import { defineRoute, type Route, type RouteContext } from '../route.ts';
 import { batchName } from '../batch-name.ts';
 import { BodyRoom } from '../body-room.ts';
-import type { IncomingBatch } from '../services.ts';
+import type { IncomingBatch, RefusedLine } from '../services.ts';
 
 const REJECTION = Type.Object({ line: Type.Integer(), code: Type.String(), reason: Type.String() });
 type Rejection = { line: number; code: string; reason: string };
@@ -21,7 +22,12 @@ type Reading = {
   readonly rejected: Rejection[];
   readonly counts: Partial<Record<ErrorCode, number>>;
   rejected_count: number;
+  readonly set_aside: RefusedLine[];
 };
+
+/** Refused lines of one body that are kept; the texts are parts of the body, which is in memory anyway. */
+const SET_ASIDE_MAX = 1_000;
+const SET_ASIDE_CHARACTERS_MAX = 65_536;
 
 /** `POST /v1/events`: NDJSON, line by line; a wrong line costs only itself, a batch is durable before its answer. */
 export function eventRoutes(): readonly Route[] {
@@ -41,10 +47,12 @@ export function eventRoutes(): readonly Route[] {
       }),
       run: async (call, context) => {
         const name = batchName(call.headers);
-        const reading = await room.hold(call.bytes, readLines);
+        const now_ms = context.clock.now_ms();
+        const reading = await room.hold(call.bytes, (body) => readLines(body, now_ms));
         count(reading, context);
         refuseUnreadable(reading);
-        const batch: IncomingBatch = { ...name, records: reading.records, rejected: reading.counts };
+        const { records, counts: rejected, set_aside } = reading;
+        const batch: IncomingBatch = { ...name, records, rejected, set_aside };
         await context.services.ingest.events(batch, call.signal);
         const answer = { accepted: reading.records.length, rejected: reading.rejected };
         return reading.rejected_count > reading.rejected.length
@@ -55,13 +63,13 @@ export function eventRoutes(): readonly Route[] {
   ];
 }
 
-function readLines(body: Buffer): Reading {
-  const reading: Reading = { records: [], rejected: [], counts: {}, rejected_count: 0 };
-  for (const line of splitLines(body, LIMITS.record_bytes_max)) readLine(line, reading);
+function readLines(body: Buffer, now_ms: number): Reading {
+  const reading: Reading = { records: [], rejected: [], counts: {}, rejected_count: 0, set_aside: [] };
+  for (const line of splitLines(body, LIMITS.record_bytes_max)) readLine(line, reading, now_ms);
   return reading;
 }
 
-function readLine(line: BodyLine, reading: Reading): void {
+function readLine(line: BodyLine, reading: Reading, now_ms: number): void {
   if ('refused' in line) {
     const [code, reason] =
       line.refused === 'size'
@@ -71,8 +79,21 @@ function readLine(line: BodyLine, reading: Reading): void {
     return;
   }
   const parsed = parseRecord(line.text);
-  if (parsed.kind === 'ok') reading.records.push(parsed.value);
-  else refuse(reading, { line: line.line, code: parsed.code, reason: parsed.reason });
+  if (parsed.kind !== 'ok') setAside(reading, line, parsed);
+  else if (isFarAhead(parsed.value, now_ms))
+    setAside(reading, line, { code: 'LW-RECORD-CLOCK', reason: farAheadReason(now_ms) });
+  else reading.records.push(parsed.value);
+}
+
+/** Refuses a line that could be read, and keeps it. */
+function setAside(
+  reading: Reading,
+  { line, text }: { readonly line: number; readonly text: string },
+  { code, reason }: { readonly code: string; readonly reason: string },
+): void {
+  refuse(reading, { line, code, reason });
+  if (reading.set_aside.length < SET_ASIDE_MAX)
+    reading.set_aside.push({ code, reason, raw: text.slice(0, SET_ASIDE_CHARACTERS_MAX + 1) });
 }
 
 function refuse(reading: Reading, rejection: Rejection): void {
