@@ -1,4 +1,5 @@
 import type { SegmentHandle, SpoolDisk } from '../../src/transport/disk.ts';
+import type { ScratchDisk } from '../../src/transport/kafka-scratch.ts';
 import type { Life, World } from './world.ts';
 
 type File = { bytes: Buffer; synced: number };
@@ -14,11 +15,23 @@ export type DiskFaults = { readonly error: number; readonly bytes_max: number };
 export class SimulatedDisk {
   readonly #world: World;
   readonly #files = new Map<string, File>();
+  /** Files whose removal was tried. */
+  readonly #undead = new Set<string>();
   #names: NameChange[] = [];
   faults: DiskFaults = { error: 0, bytes_max: Infinity };
 
   constructor(world: World) {
     this.#world = world;
+  }
+
+  /** Files that are there, with their bytes. */
+  get files(): ReadonlyMap<string, { readonly bytes: Buffer }> {
+    return this.#files;
+  }
+
+  /** Files that nobody has tried to remove: an error may have kept the others. */
+  get forgotten(): readonly string[] {
+    return [...this.#files.keys()].filter((name) => !this.#undead.has(name));
   }
 
   get bytes(): number {
@@ -28,11 +41,13 @@ export class SimulatedDisk {
   }
 
   /** The disk as one process sees it; its operations end with the process. `lies`: sync does nothing (a planted bug). */
-  door(life: Life, lies = false): SpoolDisk {
+  door(life: Life, lies = false): SpoolDisk & ScratchDisk {
     const operation = <Result>(what: string, apply: () => Result): Promise<Result> =>
       this.#world.operation(life, what, () => {
-        if (this.#world.chance(this.faults.error)) throw failure('EIO', what);
-        return apply();
+        if (this.#world.strikes('disk_error', this.faults.error, what)) throw failure('EIO', what);
+        const result = apply();
+        if (what === 'unlink' && life.stage === 'noted') life.stage = null; // the spool has forgotten it
+        return result;
       });
     return {
       makeDirectory: () => operation('mkdir', () => undefined),
@@ -50,7 +65,11 @@ export class SimulatedDisk {
         operation('copy', () => this.#put(to, { bytes: Buffer.from(this.#file(file).bytes), synced: 0 })),
       rename: (file, to) => operation('rename', () => this.#rename(file, to)),
       truncate: (file, size) => operation('truncate', () => cut(this.#file(file), size)),
-      unlink: (file) => operation('unlink', () => this.#unlink(file)),
+      unlink: async (file) => {
+        this.#undead.add(file); // until it is gone
+        await operation('unlink', () => this.#unlink(file));
+      },
+      modifiedMs: (file) => operation('stat', () => (this.#file(file), 0)), // as old as can be
       syncDirectory: () =>
         operation('sync directory', () => {
           if (!lies) this.#names = [];
@@ -62,10 +81,12 @@ export class SimulatedDisk {
   loseUnsynced(): void {
     const lost = this.#world.below(this.#names.length + 1);
     for (const change of this.#names.slice(this.#names.length - lost).toReversed()) change.undo();
+    if (lost > 0) this.#world.count('name_unsynced_lost');
     this.#names = [];
     for (const file of this.#files.values()) {
       const unsynced = file.bytes.length - file.synced;
       if (unsynced <= 0) continue;
+      this.#world.count('write_unsynced_lost');
       file.bytes = Buffer.from(file.bytes.subarray(0, file.synced + this.#world.below(unsynced + 1)));
       if (file.bytes.length > file.synced && this.#world.chance(0.5)) file.bytes.fill(0, file.bytes.length - 1);
       file.synced = file.bytes.length;
@@ -99,7 +120,7 @@ export class SimulatedDisk {
     bytes: Buffer,
   ): Promise<void> {
     const room = this.faults.bytes_max - this.bytes;
-    const torn = this.#world.chance(this.faults.error);
+    const torn = this.#world.strikes('write_torn', this.faults.error);
     const size =
       torn || bytes.length > room ? Math.min(Math.max(0, room), this.#world.below(bytes.length)) : bytes.length;
     // two operations, so that a crash can fall between them
@@ -107,7 +128,9 @@ export class SimulatedDisk {
     await operation('append', () => void (file.bytes = Buffer.concat([file.bytes, bytes.subarray(0, half)])));
     await operation('append', () => {
       file.bytes = Buffer.concat([file.bytes, bytes.subarray(half, size)]);
-      if (size < bytes.length) throw failure(bytes.length > room ? 'ENOSPC' : 'EIO', 'append');
+      if (size === bytes.length) return;
+      if (bytes.length > room) this.#world.count('disk_full');
+      throw failure(bytes.length > room ? 'ENOSPC' : 'EIO', 'append');
     });
   }
 

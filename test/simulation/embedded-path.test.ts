@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest';
+import { EMBEDDED_CENSUS } from './census.ts';
+import { simulateEmbedded } from './embedded-path.ts';
+import { PLANTED_BUGS } from './planted.ts';
+import { findBug, missing, seeds, timeout_ms, trial } from './trial.ts';
+
+/** Seeds that once failed: they stay. */
+const REGRESSIONS: readonly bigint[] = [7n, 829n, 1421n, 4134n];
+
+test(
+  `whatever fails and whenever, what was acknowledged is stored once (${seeds} seeds)`,
+  async () => {
+    const census = await trial('embedded', simulateEmbedded, REGRESSIONS);
+    expect(missing(census, EMBEDDED_CENSUS), 'faults and states that never happened').toEqual([]);
+  },
+  timeout_ms,
+);
+
+test('the same seed is the same execution', async () => {
+  for (const seed of [1n, 2n, 2n ** 63n + 1n])
+    expect(await simulateEmbedded(seed)).toEqual(await simulateEmbedded(seed));
+});
+
+test.each(PLANTED_BUGS)(
+  'the simulation finds %s within 200 seeds',
+  async (bug) => {
+    expect(await findBug(simulateEmbedded, bug)).not.toBeNull();
+  },
+  120_000,
+);

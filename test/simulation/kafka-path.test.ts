@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { KAFKA_CENSUS } from './census.ts';
+import { simulateKafka } from './kafka-path.ts';
+import { PLANTED_BUGS } from './planted.ts';
+import { findBug, missing, seeds, timeout_ms, trial } from './trial.ts';
+
+/** Seeds that once failed: they stay. */
+const REGRESSIONS: readonly bigint[] = [];
+
+test(
+  `whatever fails and whenever on the way over Kafka, what was acknowledged is stored once (${seeds} seeds)`,
+  async () => {
+    const census = await trial('kafka', simulateKafka, REGRESSIONS);
+    expect(missing(census, KAFKA_CENSUS), 'faults and states that never happened').toEqual([]);
+  },
+  timeout_ms,
+);
+
+test('the same seed is the same execution', async () => {
+  for (const seed of [1n, 2n, 2n ** 63n + 1n]) expect(await simulateKafka(seed)).toEqual(await simulateKafka(seed));
+});
+
+test.each(PLANTED_BUGS)(
+  'the simulation finds %s within 200 seeds',
+  async (bug) => {
+    expect(await findBug(simulateKafka, bug)).not.toBeNull();
+  },
+  120_000,
+);
