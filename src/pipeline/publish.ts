@@ -4,6 +4,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { Batch, Bus } from '../core/ports.ts';
 import { parseRecord } from '../core/parse-record.ts';
 import type { LeewayRecord } from '../core/records.ts';
+import { untilAborted } from '../core/until-aborted.ts';
 
 /** One line that was not accepted; `line` counts from 1. */
 export type RejectedLine = { readonly line: number; readonly code: string; readonly reason: string };
@@ -41,6 +42,9 @@ export function admit(text: string): Admitted {
   return { records, accepted: records.length, rejected, rejected_by_code };
 }
 
+/** A batch on its way is not given up. */
+const NEVER = new AbortController().signal;
+
 export type SenderOptions = { readonly bus: Bus; readonly source: string; readonly epoch: number };
 
 /**
@@ -62,20 +66,9 @@ export class NumberedSender {
     const { bus, source, epoch } = this.#options;
     signal.throwIfAborted();
     const sequence = this.#returned.shift() ?? this.#next++;
-    const published = bus.publish({ source, epoch, sequence, ...content }, new AbortController().signal);
+    const published = bus.publish({ source, epoch, sequence, ...content }, NEVER);
     published.catch(() => this.#returned.push(sequence));
-    await unlessAborted(published, signal);
-  }
-}
-
-async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const over = new AbortController();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  signal.addEventListener('abort', () => reject(signal.reason), { once: true, signal: over.signal });
-  try {
-    await Promise.race([work, aborted]);
-  } finally {
-    over.abort();
+    await untilAborted(published, signal);
   }
 }
 

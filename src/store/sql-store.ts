@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome } from '../core/outcome.ts';
 import type { Delivery, QueryParameters, Store, StoredAccount } from '../core/ports.ts';
+import { untilAborted } from '../core/until-aborted.ts';
 import { type AccountOptions, AccountReader } from './account.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { TIMEOUT_CODES } from './engine-codes.ts';
@@ -102,18 +103,4 @@ function queryError(error: unknown): unknown {
   if (!(error instanceof EngineError)) return error;
   const code = TIMEOUT_CODES.has(error.engine_code) ? 'LW-TIMEOUT' : 'LW-STORE';
   return new LeewayError(code, error.message, { cause: error });
-}
-
-/** `result`, or the signal's reason when that comes first; the engine may go on computing until its own time limit. */
-async function untilAborted<Result>(result: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  result.catch(() => undefined); // a failure after the abort has no listener any more
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = (): void => aborted.reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([result, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Batch, Published } from '../core/ports.ts';
+import { untilAborted } from '../core/until-aborted.ts';
 import type { KafkaDriver, KafkaOut } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { frameMessages } from './kafka-frames.ts';
@@ -88,7 +89,7 @@ export class FrameProducer {
     const name = `${batch.epoch} ${batch.sequence} ${batch.source}`;
     const twin = this.#pending.get(name);
     if (twin !== undefined) {
-      await unlessAborted(twin, signal);
+      await untilAborted(twin, signal);
       return { repeated: true };
     }
     const entry = this.#entryOf(batch);
@@ -96,7 +97,7 @@ export class FrameProducer {
     const forget = (): boolean => this.#pending.delete(name);
     entry.durable.then(forget, forget);
     this.#sending ??= this.#send();
-    await unlessAborted(entry.durable, signal);
+    await untilAborted(entry.durable, signal);
     return { repeated: false };
   }
 
@@ -230,15 +231,4 @@ export class FrameProducer {
 
 function closingError(): LeewayError {
   return new LeewayError('LW-SPOOL-IO', 'the bus is closing; nothing was acknowledged: send the batch again');
-}
-
-async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
