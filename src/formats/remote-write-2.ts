@@ -1,3 +1,4 @@
+import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import { Decoded, type DecodedSamples, decodeBody, type SampleTarget, TIME_FAULT } from './decoded-samples.ts';
 import { exactBits } from './exact-number.ts';
@@ -59,6 +60,7 @@ class RemoteWrite2 {
   /** Number in the book of each symbol of this body. */
   #symbols = new Int32Array(1_024);
   #symbols_count = 0;
+  #described_count = 0;
   /** The label references of the series at hand, as symbol numbers: its key. */
   readonly #refs = new Int32Array(REFS_MAX);
   readonly #refs_view = new DataView(this.#refs.buffer);
@@ -339,24 +341,21 @@ class RemoteWrite2 {
     const [help, unit] = [this.#text(help_ref), this.#text(unit_ref)];
     if (typeof help !== 'string') return help;
     if (typeof unit !== 'string') return unit;
-    book.described[series] = mixed;
-    this.#describe(series, { kind: metricKind(type), unit, help });
+    if (this.#describe(series, { kind: metricKind(type), unit, help })) book.described[series] = mixed;
     return null;
   }
 
-  #describe(series: number, description: SeriesDescription): void {
+  /** A series that was announced already is announced again. False over the cap: metadata is a courtesy, the next body tells it. */
+  #describe(series: number, description: SeriesDescription): boolean {
     const { book } = this.#target;
-    if (book.isOverflow(series) || book.describe(series, description)) return;
-    const name = book.key_series[book.last_key] === series ? this.#metricName() : null;
-    if (name !== null) this.#decoded.metadata({ metric: name, ...description });
-  }
-
-  /** The metric name among the references of the series at hand. */
-  #metricName(): string | null {
-    const count = (this.#target.book.keys.lengths[this.#target.book.last_key] ?? 0) / 4;
-    for (let index = 0; index < count; index += 2)
-      if (this.#numberText(index) === NAME_LABEL) return this.#numberText(index + 1);
-    return null;
+    if (book.isOverflow(series) || book.describe(series, description)) return true;
+    if (this.#described_count++ >= LIMITS.metadata_max) return false;
+    const labels =
+      book.key_series[book.last_key] === series ? this.#labels((book.keys.lengths[book.last_key] ?? 0) / 4) : null;
+    if (labels === null || 'code' in labels) return false;
+    const record = labelRecord(labels.labels);
+    book.returnNew([{ id: book.idOf(series), metric: record[NAME_LABEL] ?? '', labels: record, ...description }]);
+    return true;
   }
 
   /** Passes over a series, counting what it held. */

@@ -10,13 +10,17 @@ const never = new AbortController().signal;
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** Series of open ingest by metric and id; the newest description of each counts. */
+/**
+ * Series of open ingest by metric and id, each with the newest description that was given of it, else of its metric (remote
+ * write 1.0 describes metrics).
+ */
 export async function listSeries(store: Store, filter: SeriesFilter, paging: Paging): Promise<Page<SeriesItem>> {
   const [metric = '', id = '0'] = paging.after === null ? [] : [String(paging.after.value), paging.after.id];
   const rows = await store.query<Row>(
     `SELECT * FROM leeway.series FINAL WHERE ({any:UInt8} OR metric = {metric:String})
 AND ({whole:UInt8} OR id = {id:UInt64}) AND (metric, id) > ({after_metric:String}, {after_id:UInt64})
-ORDER BY metric, id, precedence LIMIT 1 BY metric, id LIMIT {limit:UInt32}`,
+ORDER BY metric, id, kind = 'unknown' AND unit = '' AND help = '', precedence
+LIMIT 1 BY metric, id LIMIT {limit:UInt32}`,
     {
       any: filter.metric === undefined ? 1 : 0,
       metric: filter.metric ?? '',
@@ -28,8 +32,35 @@ ORDER BY metric, id, precedence LIMIT 1 BY metric, id LIMIT {limit:UInt32}`,
     },
     never,
   );
-  const items = rows.map((row) => fieldsOf('series', row) as SeriesItem); // the store's parse door: it holds such rows only
+  const said = await metadataOf(store, rows);
+  const items = rows.map((row): SeriesItem => {
+    const own = fieldsOf('series', row) as SeriesItem; // the store's parse door: it holds such rows only
+    const of_metric = said.get(own.metric);
+    return of_metric === undefined || isDescribed(own) ? own : { ...own, ...of_metric };
+  });
   return pageFrom(items, paging, ({ metric: value, id: own }) => ({ value, id: own }));
+}
+
+type Description = Pick<SeriesItem, 'kind' | 'unit' | 'help'>;
+
+const isDescribed = ({ kind, unit, help }: Description): boolean => kind !== 'unknown' || unit !== '' || help !== '';
+
+/** What senders last said of the metrics of these rows, apart from any series. */
+async function metadataOf(store: Store, rows: readonly Row[]): Promise<ReadonlyMap<string, Description>> {
+  const metrics = [...new Set(rows.map((row) => String(row['metric'])))];
+  if (metrics.length === 0) return new Map();
+  const found = await store.query<Row>(
+    `SELECT * FROM leeway.metadata FINAL WHERE metric IN {metrics:Array(String)}
+ORDER BY metric, precedence LIMIT 1 BY metric`,
+    { metrics },
+    never,
+  );
+  return new Map(
+    found.map((row) => {
+      const { metric, kind, unit, help } = fieldsOf('metadata', row) as Description & { readonly metric: string }; // as above
+      return [metric, { kind, unit, help }];
+    }),
+  );
 }
 
 /** Samples of one series by time, exactly as they were sent; of two at one time the first that came. */

@@ -45,15 +45,26 @@ test('samples come out under their series, with the description in the announcem
   expect(readable(target, first.series)).toEqual({ samples: first.samples, series: [] });
 });
 
-test('a description that changes after the announcement is told as metadata, once', () => {
+test('a description that comes or changes after the announcement announces its own series again, once', () => {
   const target = freshTarget();
-  const series = (help: string) => request2({ labels: UP, samples: [[AT, 1]], metadata: { type: 1, help, unit: '' } });
-  taken(decodeRemoteWrite2(series('old'), target));
-  target.book.drainNew();
-  expect(taken(decodeRemoteWrite2(series('new'), target)).metadata).toEqual([
-    { metric: 'up', kind: 'counter', unit: '', help: 'new' },
-  ]);
-  expect(taken(decodeRemoteWrite2(series('new'), target)).metadata).toEqual([]);
+  const series = (help: string, job = 'gpu') => {
+    const labels = [
+      ['__name__', 'up'],
+      ['job', job],
+    ] as const; // prettier-ignore
+    return { labels, samples: [[AT, 1]], ...(help === '' ? {} : { metadata: { type: 1, help, unit: '' } }) } as const;
+  };
+  const announced = (...all: readonly TestSeries[]) => {
+    expect(taken(decodeRemoteWrite2(request2(...all), target))).toMatchObject({ metadata: [], rejections: [] });
+    return target.book.drainNew();
+  };
+  const [gpu, cpu] = announced(series(''), series('other', 'cpu'));
+  expect([gpu?.help, cpu?.help]).toEqual(['', 'other']);
+  const described = { ...gpu, kind: 'counter', help: 'old' };
+  expect(announced(series('old'), series('other', 'cpu'))).toEqual([described]);
+  expect(announced(series('new'))).toEqual([{ ...described, help: 'new' }]);
+  expect(announced(series('new'))).toEqual([]);
+  expect(announced(series(''))).toEqual([]);
 });
 
 test('the same series by either version has one id', () => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { request2, type TestSeries, writeRequest } from '../formats/remote-write-messages.ts';
+import { message, text, uint } from '../formats/protobuf-writer.ts';
 import { compressSnappy } from '../formats/snappy-writer.ts';
 import { eventually, get, type Service, startService } from './running-service.ts';
 
@@ -101,6 +102,25 @@ test('a part that breaks the rules is refused with its reason, the rest is taken
   expect(answer.headers.get('x-prometheus-remote-write-samples-written')).toBe('10');
   expect(answer.text).toMatch(/1 refused/);
   await eventually('the good part', async () => (await readBack(service, cpu('a:9100'))).length === 10);
+});
+
+test('metadata of remote write 1.0, which is of metrics, describes the series that came before it', async () => {
+  await using directory = await scratchDirectory();
+  await using service = await startService(directory.path, quiet);
+  expect(await write(service, V1, writeRequest(cpu('a:9100')))).toMatchObject({ status: 204 });
+  // MetricMetadata { type = 1; metric_family_name = 2; help = 4; unit = 5 }
+  const metadata = message(3, uint(1, 1), text(2, 'cpu_seconds'), text(4, 'Time spent.'), text(5, 'seconds'));
+  expect(await write(service, V1, metadata)).toMatchObject({ status: 204 });
+  const [series] = await eventually('the description', async () => {
+    const { items } = await get<List<Series & { help: string }>>(service, '/api/v1/series?metric=cpu_seconds');
+    return items.some(({ help }) => help !== '') && items;
+  });
+  expect(series).toMatchObject({
+    kind: 'counter',
+    help: 'Time spent.',
+    unit: 'seconds',
+    labels: { instance: 'a:9100' },
+  });
 });
 
 test('headers are judged before the body, bodies before memory is taken for them', async () => {
