@@ -1,5 +1,6 @@
 import { pipeline, Readable, Transform } from 'node:stream';
 import {
+  constants,
   createGunzip,
   createInflate,
   createZstdDecompress,
@@ -106,10 +107,12 @@ function collected(source: Readable, { caps, onBytes }: BodyOptions): Promise<Bu
 }
 
 type Packing = {
-  readonly stream: () => Transform;
+  readonly stream: () => Transform & { readonly bytesWritten: number };
   readonly atOnce: (bytes: Buffer, limits: { readonly maxOutputLength: number }) => Buffer;
 };
 
+/** A frame may ask its reader for a window of up to 2 GiB; one larger than the largest body is of no use (2^25 = 32 MiB). */
+const ZSTD = { params: { [constants.ZSTD_d_windowLogMax]: 25 } };
 const GZIP: Packing = { stream: createGunzip, atOnce: gunzipSync };
 const PACKINGS: ReadonlyMap<string, Packing | null> = new Map([
   ['', null],
@@ -117,7 +120,13 @@ const PACKINGS: ReadonlyMap<string, Packing | null> = new Map([
   ['gzip', GZIP],
   ['x-gzip', GZIP],
   ['deflate', { stream: createInflate, atOnce: inflateSync }],
-  ['zstd', { stream: createZstdDecompress, atOnce: zstdDecompressSync }],
+  [
+    'zstd',
+    {
+      stream: () => createZstdDecompress(ZSTD),
+      atOnce: (bytes, limits) => zstdDecompressSync(bytes, { ...ZSTD, ...limits }),
+    },
+  ],
 ]);
 
 /** How a body is packed, null: not at all, or the caller unpacks it. Throws LW-MEDIA-TYPE. */
@@ -158,11 +167,13 @@ async function streamed(source: Readable, packing: Packing, { caps, onBytes }: B
   };
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of pipeline(head, counted, packing.stream(), done)) {
+  const unpacker = packing.stream();
+  for await (const chunk of pipeline(head, counted, unpacker, done)) {
     if (!Buffer.isBuffer(chunk)) continue;
     bytes += chunk.length;
     if (bytes > caps.unpacked_max) throw tooLarge(`it unpacks to ${bytes} bytes or more`, caps.unpacked_max);
-    if (bytes > unpackedMax(sent, caps))
+    // of what was sent, only what has been unpacked: the rest waits before the unpacker and would lend a bomb its ratio
+    if (bytes > unpackedMax(unpacker.bytesWritten + AT_ONCE_BYTES_MAX, caps))
       throw tooLarge(`it unpacks more than ${LIMITS.body_ratio_max}:1`, caps.unpacked_max);
     onBytes?.(chunk.length);
     chunks.push(chunk);
