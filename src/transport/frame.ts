@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { LeewayError } from '../core/errors.ts';
 import type { FrameHeader } from '../core/ports.ts';
 import { SAMPLES, type TableName } from '../core/tables.ts';
 import { frameColumns } from '../formats/record-rows.ts';
@@ -134,6 +135,22 @@ export function frameAt(bytes: Buffer, offset: number, table: TableName): FoundF
   return { header, start: offset, payload: from, end: reader.offset };
 }
 
+/** The versions of frames that this build reads. */
+const VERSIONS: readonly string[] = ['LW1', 'LW2'];
+const HEAD = /^Tuple\(`(LW\d{1,4}) [0-9a-f]{8} [0-9a-f]{8} /;
+
+/**
+ * The refusal of a frame at `offset` that a newer version wrote, naming what is understood here; null for anything else.
+ * Such bytes are whole and somebody's: they are neither damage nor a torn tail.
+ */
+export function versionFault(bytes: Buffer, offset: number): string | null {
+  const reader = new NativeReader(bytes, offset);
+  if (reader.varint() === null || reader.varint() === null || reader.string(8) === null) return null;
+  const version = HEAD.exec(reader.string(TYPE_BYTES_MAX) ?? '')?.[1];
+  if (version === undefined || VERSIONS.includes(version)) return null;
+  return `a frame of version ${version}; understood here: ${VERSIONS.join(', ')}`;
+}
+
 function firstColumn(table: TableName): string {
   return table === SAMPLES ? 'id' : 'lin';
 }
@@ -160,13 +177,19 @@ export type Scan = {
   readonly damaged_middle: boolean;
 };
 
-/** Walks `bytes`; after a damaged stretch it looks for the next whole frame. O(bytes) plus one CRC a candidate. */
+/**
+ * Walks `bytes`; after a damaged stretch it looks for the next whole frame. O(bytes) plus one CRC a candidate. Throws
+ * LW-FRAME-VERSION where a newer version's frame follows a whole one or begins the file.
+ */
 export function scanFrames(bytes: Buffer, table: TableName): Scan {
   const frames: FoundFrame[] = [];
   let offset = 0;
   let damaged_middle = false;
   while (offset < bytes.length) {
-    const found = frameAt(bytes, offset, table) ?? nextFrame(bytes, offset + 1, table);
+    const here = frameAt(bytes, offset, table);
+    const fault = here === null ? versionFault(bytes, offset) : null;
+    if (fault !== null) throw new LeewayError('LW-FRAME-VERSION', fault);
+    const found = here ?? nextFrame(bytes, offset + 1, table);
     if (found === null) break;
     if (found.start !== offset) damaged_middle = true;
     frames.push(found);

@@ -3,7 +3,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { Batch, FrameHeader } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
-import { bodyOf, encodeFrame, frameAt } from './frame.ts';
+import { bodyOf, encodeFrame, frameAt, versionFault } from './frame.ts';
 import type { KafkaIn } from './kafka-driver.ts';
 import { frameBytes, splitPart } from './kafka-split.ts';
 import type { Part } from './segment.ts';
@@ -73,7 +73,7 @@ export function readMessage(message: KafkaIn, place: MessagePlace, lineage: bigi
   if (!isTable(table)) return `header "table" is ${table ?? 'missing'}, expected the name of a stored table`;
   if (value === null) return 'the message has no value, expected a frame';
   const found = frameAt(value, 0, table);
-  if (found === null) return `${value.length} bytes are no undamaged frame of ${table}`;
+  if (found === null) return versionFault(value, 0) ?? `${value.length} bytes are no undamaged frame of ${table}`;
   if (found.end !== value.length) return `${value.length - found.end} bytes follow the frame`;
   const header = { ...found.header, lineage };
   return { ...place, header, body: bodyOf(value, found), message, at_ms: message.at_ms };

@@ -1,8 +1,9 @@
 import path from 'node:path';
+import { LeewayError } from '../core/errors.ts';
 import type { FrameHeader } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import type { SpoolDisk } from './disk.ts';
-import { type FoundFrame, scanFrames } from './frame.ts';
+import { type FoundFrame, type Scan, scanFrames } from './frame.ts';
 import { SegmentTally } from './known-sequences.ts';
 import type { Segment, SegmentIdentity } from './segment.ts';
 
@@ -24,7 +25,10 @@ export type Recovered = {
   readonly damaged_frames: number;
 };
 
-/** Reads every segment left behind, cuts torn tails off and salvages the whole frames of damaged files. */
+/**
+ * Reads every segment left behind, cuts torn tails off and salvages the whole frames of damaged files. Throws
+ * LW-FRAME-VERSION for a file that a newer version wrote.
+ */
 export async function recover(disk: SpoolDisk, directory: string, now_ms: number): Promise<Recovered> {
   const found = { segments: [], headers: [], rejected: [], number_max: 0, torn_frames: 0, damaged_frames: 0 } as {
     -readonly [Key in keyof Recovered]: Recovered[Key] extends readonly (infer Item)[] ? Item[] : Recovered[Key];
@@ -38,7 +42,7 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     if (suffix === '.tmp') await disk.unlink(file);
     if (suffix === '.tmp' || suffix === '.bad' || !isTable(table)) continue;
     if (suffix === '.rejected') {
-      found.rejected.push(...scanFrames(await disk.read(file), table).frames.map((frame) => frame.header));
+      found.rejected.push(...scanned(await disk.read(file), table, file).frames.map((frame) => frame.header));
       continue;
     }
     const segment = await recoverFile(disk, { number: Number(digits), table, path: file, born_ms: now_ms });
@@ -73,7 +77,7 @@ export async function recoverFile(
 ): Promise<ReadSegment> {
   const file = await disk.read(identity.path);
   const bytes = file.subarray(0, bytes_max);
-  const scan = scanFrames(bytes, identity.table);
+  const scan = scanned(bytes, identity.table, identity.path);
   const headers = scan.frames.map((frame) => frame.header);
   const damaged = scan.damaged_middle ? 1 : 0;
   const torn = scan.tail_bytes > 0 || file.length > bytes.length ? 1 : 0;
@@ -94,6 +98,17 @@ export async function recoverFile(
   const counts = { bytes: size, rows, frames: scan.frames.length, tally: tally.list() };
   const segment = { ...identity, ...counts, closed: Promise.resolve() };
   return { segment, headers, torn, damaged };
+}
+
+/** As scanFrames; a newer version's frames stop the start with the name of their file: nothing of it is cut or deleted. */
+function scanned(bytes: Buffer, table: TableName, file: string): Scan {
+  try {
+    return scanFrames(bytes, table);
+  } catch (error) {
+    if (!(error instanceof LeewayError)) throw error;
+    const next = 'start the version that wrote it, or move the file away and start without its rows';
+    throw new LeewayError(error.code, `${file}: ${error.message}; ${next}`, { cause: error });
+  }
 }
 
 /** Keeps the damaged file beside the segment as `.bad` and puts a file of its whole frames in its place. */

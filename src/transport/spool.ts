@@ -46,7 +46,8 @@ const FRAME_OVERHEAD_BYTES = 512;
 
 /**
  * The embedded bus: an append-only spool of segment files, one table each, under `data_dir/spool`. Everything that
- * arrives during a write goes into the next one (group commit). Failures: LW-DATA-DIR when the directory is unusable.
+ * arrives during a write goes into the next one (group commit). Failures: LW-DATA-DIR when the directory is unusable,
+ * LW-FRAME-VERSION when a newer version wrote into it.
  */
 export async function openSpool(options: SpoolOptions): Promise<Bus> {
   const directory = path.join(options.data_dir, 'spool');
@@ -57,7 +58,7 @@ export async function openSpool(options: SpoolOptions): Promise<Bus> {
     const recovered = await recover(disk, directory, options.clock.now_ms());
     return new Spool({ ...options, disk }, { directory, gaps, recovered });
   } catch (cause) {
-    if (systemCode(cause) === null) throw cause;
+    if (cause instanceof LeewayError || systemCode(cause) === null) throw cause;
     throw new LeewayError(
       'LW-DATA-DIR',
       `spool directory ${directory} is not usable (${systemCode(cause)}); ` +

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { FrameHeader } from '../../src/core/ports.ts';
 import { encodeColumns } from '../../src/formats/record-rows.ts';
-import { encodeFrame, frameAt, lineageOf, scanFrames, segmentOf } from '../../src/transport/frame.ts';
+import { encodeFrame, frameAt, lineageOf, scanFrames, segmentOf, versionFault } from '../../src/transport/frame.ts';
 import { steps } from '../contract/records.ts';
 
 const digest = (text: string): Uint8Array => hash('sha1', text, 'buffer');
@@ -34,6 +34,21 @@ test('a frame reads back with the header it was written with', () => {
     }),
     { numRuns: 50 },
   );
+});
+
+test('a frame of a newer version is neither damage nor a torn tail: it is refused with what is understood', () => {
+  const newer = Buffer.from(frame(2, 3).toString('latin1').replace('LW1 ', 'LW3 '), 'latin1');
+  const expected = expect.objectContaining({
+    code: 'LW-FRAME-VERSION',
+    message: 'a frame of version LW3; understood here: LW1, LW2',
+  });
+  expect(() => scanFrames(newer, 'step')).toThrow(expected);
+  expect(() => scanFrames(Buffer.concat([frame(1, 3), newer]), 'step')).toThrow(expected);
+  // damage says no version: the whole frames around it are found as ever
+  const torn = frame(2, 3).subarray(0, 40);
+  expect(scanFrames(Buffer.concat([frame(1, 3), torn, frame(3, 3)]), 'step').frames).toHaveLength(2);
+  expect(versionFault(frame(1, 3), 0)).toBeNull();
+  expect(versionFault(Buffer.from('LW3 and other words that are no frame at all'), 0)).toBeNull();
 });
 
 test('lineage keeps the number of its segment above twenty bits of frame index', () => {

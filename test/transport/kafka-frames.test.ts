@@ -157,6 +157,7 @@ test('what is no frame is said to be none, by its reason', () => {
     messageOf(damaged, 'step'),
     messageOf(Buffer.concat([value, Buffer.from('x')]), 'step'),
     messageOf(Buffer.from(value.toString('latin1').replace('node-1', 'no%e-1'), 'latin1'), 'step'),
+    messageOf(Buffer.from(value.toString('latin1').replace('LW1 ', 'LW9 '), 'latin1'), 'step'),
   ].map((each) => readMessage(each, place, 5n));
   expect(reasons).toEqual([
     'header "table" is missing, expected the name of a stored table',
@@ -165,5 +166,6 @@ test('what is no frame is said to be none, by its reason', () => {
     `${value.length} bytes are no undamaged frame of step`,
     '1 bytes follow the frame',
     `${value.length} bytes are no undamaged frame of step`,
+    'a frame of version LW9; understood here: LW1, LW2',
   ]);
 });

@@ -108,6 +108,27 @@ test('a file that holds no whole frame is removed at start', async () => {
   expect(await readdir(path.join(directory.path, 'spool'))).toEqual([]);
 });
 
+test('a file that a newer version wrote stops the start and stays as it is, byte for byte', async () => {
+  await using directory = await scratchDirectory();
+  {
+    await using bus = await open(directory.path);
+    await bus.publish(batch(1), signal);
+    await bus.publish(batch(2), signal);
+  }
+  const file = await onlyFile(directory.path);
+  const bytes = await readFile(file);
+  const second = bytes.lastIndexOf('LW1 ');
+  bytes.write('LW3 ', second, 'latin1');
+  await writeFile(file, bytes);
+  await expect(open(directory.path)).rejects.toMatchObject({
+    code: 'LW-FRAME-VERSION',
+    message: expect.stringMatching(
+      /-step\.native: a frame of version LW3; understood here: LW1, LW2; start the version/,
+    ),
+  });
+  expect((await readFile(file)).equals(bytes)).toBe(true);
+});
+
 test('damage in the middle costs its own frame only; the damaged file is kept beside', async () => {
   await using directory = await scratchDirectory();
   {
