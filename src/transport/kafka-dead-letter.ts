@@ -2,7 +2,8 @@ import { crc32 } from 'node:zlib';
 import { LIMITS } from '../core/limits.ts';
 import type { FrameHeader } from '../core/ports.ts';
 import type { KafkaIn, KafkaOut } from './kafka-driver.ts';
-import type { MessagePlace } from './kafka-frames.ts';
+import type { HeldFrame, MessagePlace } from './kafka-frames.ts';
+import { SourceTally } from './known-sequences.ts';
 
 /** A message that will never be stored, and why. `header`: what it said of itself, null when it could not be read. */
 export type DeadLetter = MessagePlace & {
@@ -47,4 +48,30 @@ export function deadLetterMessage(letter: DeadLetter, topic: string, partitions:
           }),
     },
   };
+}
+
+/** Frames set aside that are remembered one by one: 100 B each. Beyond them a replay leaves the declared loss as it is. */
+const QUARANTINE_FRAMES_MAX = 100_000;
+
+/** What this process has set aside and not stored since: a replay brings the same bytes again, in another place. */
+export class Quarantine {
+  readonly #frames = new Set<string>();
+  readonly tally = new SourceTally();
+
+  add({ header, message }: Pick<DeadLetter, 'header' | 'message'>): void {
+    if (header === null) return;
+    const name = nameOf(header, message);
+    if (this.#frames.has(name)) return; // refused once more: it is the same loss
+    if (this.#frames.size < QUARANTINE_FRAMES_MAX) this.#frames.add(name);
+    this.tally.add(header, header.rows);
+  }
+
+  stored({ header, message }: Pick<HeldFrame, 'header' | 'message'>): void {
+    if (this.#frames.size > 0 && this.#frames.delete(nameOf(header, message))) this.tally.add(header, -header.rows);
+  }
+}
+
+/** Frames of one batch and table differ in their bytes where the table was cut. */
+function nameOf({ source, epoch, sequence, table }: FrameHeader, { value }: KafkaIn): string {
+  return `${epoch} ${sequence} ${table} ${crc32(value ?? Buffer.alloc(0))} ${source}`;
 }

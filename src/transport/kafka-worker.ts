@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { type Ok, type Outcome, type Reject, retry } from '../core/outcome.ts';
 import type { Delivery } from '../core/ports.ts';
-import { type DeadLetter, deadLetterMessage } from './kafka-dead-letter.ts';
+import { type DeadLetter, deadLetterMessage, Quarantine } from './kafka-dead-letter.ts';
 import type { KafkaDriver, KafkaIn } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { type HeldFrame, lineageAt, readMessage } from './kafka-frames.ts';
@@ -46,7 +46,7 @@ export class KafkaWorker {
   readonly #member: GroupMember;
   readonly #disk: ScratchDisk;
   readonly #inHand = new SourceTally();
-  readonly #quarantined = new SourceTally();
+  readonly #quarantine = new Quarantine();
   #shelf: FrameShelf;
   #unreadable: DeadLetter[] = [];
   #in_hand_bytes = 0;
@@ -96,7 +96,7 @@ export class KafkaWorker {
 
   /** Records read and not yet stored, then records set aside by this process. */
   get tallies(): { readonly held: readonly SourceTally[]; readonly quarantined: SourceTally } {
-    return { held: [this.#shelf.tally, this.#inHand], quarantined: this.#quarantined };
+    return { held: [this.#shelf.tally, this.#inHand], quarantined: this.#quarantine.tally };
   }
 
   async consume(handle: Handle, signal: AbortSignal): Promise<void> {
@@ -185,7 +185,11 @@ export class KafkaWorker {
     this.#hold(frames, 1);
     try {
       const outcome = await this.#untilSettled(frames, handle, signal);
-      if (outcome?.kind === 'ok') for (const frame of frames) this.#member.done(frame);
+      if (outcome?.kind === 'ok')
+        for (const frame of frames) {
+          this.#member.done(frame);
+          this.#quarantine.stored(frame);
+        }
       if (outcome?.kind !== 'reject') return;
       const [first] = frames;
       if (frames.length === 1 && first !== undefined) {
@@ -262,7 +266,7 @@ export class KafkaWorker {
         await clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: one last attempt
       }
     }
-    if (letter.header !== null) this.#quarantined.add(letter.header, letter.header.rows);
+    this.#quarantine.add(letter);
     this.#member.done(letter);
     onEvent({ kind: 'kafka_dead_letter', reason: what });
   }

@@ -266,6 +266,28 @@ test.concurrent('a refused frame is not passed over before the dead-letter topic
   expect(kafka.topics.get(DEAD)).toHaveLength(1);
 });
 
+test.concurrent('a refused frame is declared once until its replay is stored, in whatever place', async () => {
+  const answers = [reject('LW-STORE', 'bad'), reject('LW-STORE', 'still bad'), ok(undefined)];
+  await using place = await workplace([1, 0], () => answers.shift() ?? ok(undefined));
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  const quarantined = () => place.worker.tallies.quarantined.list();
+  const declared = { source: 'node-0', epoch: 1, records: 1 };
+  const replays = [
+    [1n, [declared]],
+    [2n, [declared]],
+    [3n, []],
+  ] as const;
+  for (const [committed, expected] of replays) {
+    const last = kafka.fetch(TOPIC, 0).at(-1);
+    kafka.member.handlers.onMessages(0, last === undefined ? [] : [last]);
+    await until(`offset ${committed} is committed`, () => kafka.committed.get(0) === committed);
+    expect(quarantined()).toEqual(expected);
+    const [first] = kafka.topics.get(TOPIC) ?? [];
+    if (first !== undefined) await kafka.produce(TOPIC, [first]);
+  }
+});
+
 test.concurrent('a delivery that is retried is given up when its partitions are somebody else’s', async () => {
   await using place = await workplace([1, 0], () => retry('LW-STORE', 'busy', 5));
   const { kafka } = place;
