@@ -52,7 +52,7 @@ export const command = defineCommand({
     const loaded = await loadConfig({ path: values.config, cwd: terminal.cwd });
     const plan: Plan = {
       batches: whole('batches', values.batches, 1, 100_000),
-      timeout_ms: whole('timeout', values.timeout, 1, 86_400) * 1_000,
+      timeout_ms: secondsOf('timeout', values.timeout) * 1_000,
       rounds: whole('rounds', values.rounds, 1, 10_000),
       seed: values.seed === undefined ? integerBelow(systemRandom, 2 ** 31) : whole('seed', values.seed, 0, 2 ** 31),
       terminal,
@@ -177,6 +177,12 @@ function reachOf({ config: { bus, store, control, spool } }: LoadedConfig): stri
         ]),
     `not covered: loss of power${spool.fsync ? '' : ' (spool.fsync is false: it may cost the last seconds)'}; killed processes lose nothing that the operating system holds`,
   ];
+}
+
+function secondsOf(name: string, text: string): number {
+  const value = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text) && value > 0 && value <= 86_400) return value;
+  throw usage('selftest', `option --${name} is "${text}", expected seconds, more than 0 and at most 86400`);
 }
 
 function whole(name: string, text: string, min: number, max: number): number {

@@ -62,8 +62,9 @@ export class Reading {
       const lines = await this.account(name.source, until_ms);
       const line = lines.find(({ epoch }) => epoch === String(name.epoch)) ?? null;
       if (line !== null && line.in_flight === 0 && line.stored + lossOf(line) >= records) return line;
-      if (this.#clock.elapsed_ms() >= until_ms) return line;
-      await this.#clock.sleep(poll_ms, signal);
+      const left_ms = until_ms - this.#clock.elapsed_ms();
+      if (left_ms <= 0) return line;
+      await this.#clock.sleep(Math.min(poll_ms, left_ms), signal);
     }
   }
 
