@@ -1,36 +1,46 @@
 import { joined, varint } from './protobuf-writer.ts';
 
 const WINDOW = 65_536;
+const TABLE_BITS = 14;
 
-/** A small real compressor of snappy's block format: greedy, 4-byte hash, copies with 2-byte offsets. For tests. */
+/** A small real compressor of snappy's block format: greedy, 4-byte hash, copies with 2-byte offsets. */
 export function compressSnappy(input: Uint8Array): Uint8Array<ArrayBuffer> {
-  const parts: Uint8Array[] = [varint(input.length)];
-  const places = new Map<number, number>();
+  const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
+  const places = new Int32Array(1 << TABLE_BITS).fill(-1);
+  // a copy takes 3 bytes for at least 4; literals cost up to 5 bytes each, at least 4 bytes apart
+  const out = new Uint8Array(16 + input.length + (input.length >> 1));
+  const head = varint(input.length);
+  out.set(head);
+  let end = head.length;
   let literal = 0;
   let at = 0;
-  const word = (from: number): number =>
-    ((input[from] ?? 0) |
-      ((input[from + 1] ?? 0) << 8) |
-      ((input[from + 2] ?? 0) << 16) |
-      ((input[from + 3] ?? 0) << 24)) >>>
-    0;
+  const literalTo = (to: number): void => {
+    for (const part of literals(input.subarray(literal, to))) {
+      out.set(part, end);
+      end += part.length;
+    }
+  };
   while (at + 4 <= input.length) {
-    const from = places.get(word(at));
-    places.set(word(at), at);
-    if (from === undefined || at - from >= WINDOW) {
+    const word = view.getUint32(at, true);
+    const slot = Math.imul(word, 0x1e35a7bd) >>> (32 - TABLE_BITS);
+    const from = places[slot] ?? -1;
+    places[slot] = at;
+    if (from === -1 || at - from >= WINDOW || view.getUint32(from, true) !== word) {
       at++;
       continue;
     }
     let length = 4;
     while (length < 64 && at + length < input.length && input[from + length] === input[at + length]) length++;
-    parts.push(...literals(input.subarray(literal, at)));
+    literalTo(at);
     const offset = at - from;
-    parts.push(Uint8Array.of(((length - 1) << 2) | 2, offset & 255, offset >>> 8));
+    out[end++] = ((length - 1) << 2) | 2;
+    out[end++] = offset & 255;
+    out[end++] = offset >>> 8;
     at += length;
     literal = at;
   }
-  parts.push(...literals(input.subarray(literal)));
-  return joined(...parts);
+  literalTo(input.length);
+  return out.slice(0, end);
 }
 
 /** The same bytes without any compression: literals only. */
