@@ -5,11 +5,12 @@ import { join, resolve } from 'node:path';
 import type { LoadedConfig } from '../config.ts';
 import { ENGINE_STATE } from '../control/collections.ts';
 import { openSqliteControl } from '../control/sqlite.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, every } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Bus, Control } from '../core/ports.ts';
 import { systemRandom } from '../core/random.ts';
 import { writeWhole } from '../files/input.ts';
+import { DeclaredGaps } from '../pipeline/declared-gaps.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
 import type { RolledStore } from '../store/sql-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -19,6 +20,9 @@ import { openSpool } from '../transport/spool.ts';
 import { absentBus, absentStore } from './absent-doors.ts';
 import type { RolePlan } from './role-plan.ts';
 import { countedBus } from './self-watch.ts';
+
+/** Losses that other processes were told are looked for this often. */
+const GAPS_MS = 10_000;
 
 /** What every part of the service stands on and tells. */
 export type Ground = {
@@ -33,6 +37,8 @@ export type Doors = {
   readonly store: RolledStore;
   readonly bus: Bus;
   readonly control: Control;
+  /** What senders say they lost; part of the bus's backlog. */
+  readonly gaps: DeclaredGaps;
   /** Names this installation over restarts, and is the same in all of its processes. */
   readonly installation: string;
   /** This process's name in leases. */
@@ -50,15 +56,36 @@ export async function openDoors(ground: Ground, stack: AsyncDisposableStack, pla
   const warn: Warn = ({ kind, reason }) =>
     kind === 'store_child_started' ? logger.debug({ kind }, reason) : logger.warn({ kind }, reason);
   const store = stack.use(plan.store ? await openStore(ground, warn) : absentStore());
-  const bus = countedBus(stack.use(plan.bus ? await openBus(ground, warn, store) : absentBus()), metrics);
+  const own = countedBus(stack.use(plan.bus ? await openBus(ground, warn, store) : absentBus()), metrics);
   const control = stack.use(await openControl(ground, warn));
+  const gaps = await openGaps(ground, stack, control);
+  const bus = gaps.over(own);
   if (loaded.config.control.kind === 'sqlite') {
     const installation = await ownInstallation(loaded.paths.data_dir);
     // of a data directory there is one process: after a crash its successor has the same name and need not wait
-    return { store, bus, control, installation, holder: installation };
+    return { store, bus, control, gaps, installation, holder: installation };
   }
   const installation = await sharedInstallation(control, ground.clock);
-  return { store, bus, control, installation, holder: `${process.pid}@${randomUUID()}` };
+  return { store, bus, control, gaps, installation, holder: `${process.pid}@${randomUUID()}` };
+}
+
+/** Declared by gateways, read by workers and consoles: others' are looked for again and again. */
+async function openGaps(
+  { loaded, clock, logger }: Ground,
+  stack: AsyncDisposableStack,
+  control: Control,
+): Promise<DeclaredGaps> {
+  const gaps = new DeclaredGaps(control, clock);
+  await gaps.refresh();
+  if (loaded.config.control.kind === 'sqlite') return gaps;
+  const ended = new AbortController();
+  const onError = (error: unknown): void => logger.warn({ error: String(error) }, 'declared losses could not be read');
+  const refreshing = every(clock, GAPS_MS, () => gaps.refresh(), { signal: ended.signal, onError });
+  stack.defer(async () => {
+    ended.abort();
+    await refreshing;
+  });
+  return gaps;
 }
 
 async function openStore({ loaded, clock }: Ground, onEvent: Warn): Promise<RolledStore> {

@@ -142,7 +142,7 @@ type ServedParts = Parts & { readonly live: Live; readonly quarantine: Quarantin
 function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
   const { doors, deciding, reading, live, stream, quarantine } = parts;
   const { config } = loaded;
-  const { bus, store, control } = doors;
+  const { bus, store, control, gaps } = doors;
   const { desk, alerts, courier, retraining } = deciding;
   const { costs, sources, epoch, losses } = reading;
   return createServices({
@@ -158,6 +158,7 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
     sources,
     epoch,
     losses,
+    gaps,
     quarantine: (aside) => quarantine.add(aside),
     rules: () => live.rules,
     destinations: () => live.destinations,

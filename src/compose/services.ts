@@ -12,6 +12,7 @@ import type { Bus, Control, Store } from '../core/ports.ts';
 import { systemRandom } from '../core/random.ts';
 import type { SetAside } from '../core/set-aside.ts';
 import type { Rule } from '../incident/rules.ts';
+import type { DeclaredGaps } from '../pipeline/declared-gaps.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import { type Courier, type Destination, sinkStates } from '../pipeline/deliver.ts';
 import type { ExternalAlerts } from '../pipeline/external-alerts.ts';
@@ -46,6 +47,8 @@ export type ServiceParts = {
   readonly sources: SourceRegistry;
   readonly epoch: number;
   readonly losses: () => readonly DeclaredLoss[];
+  /** What senders say they lost. */
+  readonly gaps: Pick<DeclaredGaps, 'take'>;
   /** Keeps what was refused, for a person. */
   readonly quarantine: (aside: SetAside) => void;
   readonly rules: () => readonly Rule[];
@@ -86,7 +89,7 @@ async function check(work: () => Promise<unknown>): Promise<{ ok: boolean; detai
   }
 }
 
-function ingestService({ bus, clock, epoch, sources, alerts, quarantine }: ServiceParts): Services['ingest'] {
+function ingestService({ bus, clock, epoch, sources, alerts, quarantine, gaps }: ServiceParts): Services['ingest'] {
   const open = new OpenIngest({ bus, clock, random: systemRandom, epoch, onSetAside: quarantine });
   const senders = new Map<string, NumberedSender>();
   const senderOf = (source: string): NumberedSender => {
@@ -110,6 +113,7 @@ function ingestService({ bus, clock, epoch, sources, alerts, quarantine }: Servi
         quarantine({ source: name, kind: 'record', code, reason, count: 1, raw, truncated: false });
       return { repeated };
     },
+    declare: (given) => gaps.take(given),
     samples: async ({ source, identity, decode }, signal) => {
       const taken = await open.take({ source, identity }, decode, signal);
       const now_ms = clock.now_ms();

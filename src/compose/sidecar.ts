@@ -1,26 +1,41 @@
+import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { RunOptions } from './run-options.ts';
 import type { LoadedConfig } from '../config.ts';
-import { every, systemClock } from '../core/clock.ts';
+import { type Clock, every, systemClock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { integerBelow, systemRandom } from '../core/random.ts';
+import type { LinkGap } from '../formats/link-batch.ts';
 import type { Publisher } from '../pipeline/publish.ts';
 import { lockDataDir } from '../store/data-dir-lock.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
-import { openGatewayBus } from '../transport/gateway-bus.ts';
+import { type SpoolDisk, systemDisk } from '../transport/disk.ts';
+import { reserveBytes } from '../transport/disk-space.ts';
+import { Forwarder } from '../transport/forward.ts';
+import { openGatewayLink } from '../transport/forward-link.ts';
+import { ForwardLog } from '../transport/forward-log.ts';
+import { ForwardSpool } from '../transport/forward-spool.ts';
+import { openSpool } from '../transport/spool.ts';
 import { type CollectorEvents, createCollecting } from './collecting.ts';
+import type { RunOptions } from './run-options.ts';
 
-/** Records that each collector's publisher holds while no gateway answers: 50,000 × 300 B = 15 MB, an hour of 8 GPUs. */
+/** Records that each collector's publisher holds while its spool refuses: 50,000 × 300 B = 15 MB. */
 const BUFFER_RECORDS_MAX = 50_000;
-/** After the signal, what is held may take this long to leave; the process ends within 10 s. */
-const DRAIN_MS = 8_000;
+/** After the signal, what is held may take this long to leave; the process ends within 10 s. What stays is in the spool. */
+const DRAIN_MS = 5_000;
+const DRAIN_LOOK_MS = 20;
 const LOSS_REPORT_MS = 60_000;
+/** A segment waits this long for more: a file, a sync and a request each cost the node about 1 ms of CPU. */
+const CLOSE_MS = 1_000;
+/** What is read, decoded and sent at once after an outage: about 10 MB of memory. */
+const SEGMENT_BYTES_MAX = 2 * 1_048_576;
+const SEGMENT_ROWS_MAX = 5_000;
 
 /**
  * `--role sidecar`: the collectors of this machine, whose records go to the gateway in `gateway.url`; no store, no
- * engine, no server. While no gateway answers, records are held in memory; the oldest beyond the limit are dropped,
- * counted and logged. Throws LW-CONFIG without `gateway.url`, LW-DATA-DIR-TAKEN when another process has the directory.
+ * engine, no server. Records are durable in `data_dir/spool` first and leave it when the gateway has them durably; beyond the
+ * quota the policy of their signal decides, and what it drops is declared to the gateway. Throws LW-CONFIG without
+ * `gateway.url`, LW-DATA-DIR-TAKEN when another process has the directory.
  */
 export async function runSidecar(loaded: LoadedConfig, options: RunOptions): Promise<void> {
   const { config, paths } = loaded;
@@ -43,24 +58,23 @@ export async function runSidecar(loaded: LoadedConfig, options: RunOptions): Pro
     write: (line) => void process.stderr.write(line),
   });
   await using stack = new AsyncDisposableStack();
-  stack.use(await lockDataDir(paths.data_dir)); // the workloads' socket lies there
-  const cut = new AbortController();
-  const bus = stack.use(
-    await openGatewayBus({
-      url,
-      readToken,
-      clock,
-      cut: cut.signal,
-      onEvent: ({ reason, ...fields }) => logger.warn(fields, reason),
-    }),
-  );
-  const epoch = integerBelow(systemRandom, Number.MAX_SAFE_INTEGER);
-  const doors = { bus, clock, epoch, buffer_records_max: BUFFER_RECORDS_MAX };
+  stack.use(await lockDataDir(paths.data_dir)); // the workloads' socket and the spool lie there
+  const tell = ({ reason, ...fields }: { readonly reason: string }): void => logger.warn(fields, reason);
+  const { bus, log, disk } = await openBus(loaded, tell);
+  stack.use(bus);
+  const link = stack.use(await openGatewayLink({ url, readToken, clock, onEvent: tell }));
   const refused = new Map<string, Readonly<Record<string, number>>>();
+  const doors = { bus, clock, epoch: log.epoch, buffer_records_max: BUFFER_RECORDS_MAX };
   const { publishers, run } = createCollecting(loaded, doors, {
     onReport: reports(logger),
     onRejected: (source, counts) => void refused.set(source, counts),
   });
+  const cut = new AbortController();
+  const process_run = String(integerBelow(systemRandom, Number.MAX_SAFE_INTEGER));
+  const losses = (): LinkGap[] => lossesOf(publishers, process_run);
+  const parts = { bus, log, link, disk, clock, random: systemRandom, losses, run: process_run, cut: cut.signal };
+  const forwarder = new Forwarder({ ...parts, onEvent: tell });
+  const forwarding = forwarder.run(cut.signal);
   const report = lossReport(publishers, refused, logger);
   const stop = new AbortController();
   const running = run(stop.signal, () => {
@@ -74,18 +88,66 @@ export async function runSidecar(loaded: LoadedConfig, options: RunOptions): Pro
     if (options.signal.aborted) resolve();
     options.signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.race([signalled, running]); // running ends by itself only when it fails
-  const drained = new AbortController();
-  clock.sleep(DRAIN_MS, drained.signal).then(
-    () => cut.abort(),
-    () => undefined, // all has left
-  );
+  await Promise.race([signalled, running, forwarding]); // the last two end by themselves only when they fail
   stop.abort();
   await Promise.all([running, reporting]);
-  drained.abort();
+  await drained({ bus, forwarder, clock });
+  cut.abort();
+  await forwarding;
   report();
-  const waiting = publishers.reduce((sum, publisher) => sum + publisher.counts().waiting, 0);
-  if (waiting > 0) logger.warn({ records: waiting }, 'ended with records that no gateway took');
+  const waiting = bus.backlog().in_flight.reduce((sum, { records }) => sum + records, 0);
+  if (waiting > 0) logger.warn({ records: waiting }, 'ended with records in the spool: the next start sends them');
+}
+
+type LocalBus = { readonly bus: ForwardSpool; readonly log: ForwardLog; readonly disk: SpoolDisk };
+
+/** The spool of this node, and the log of what of it the gateway has. */
+async function openBus(
+  { config, paths }: LoadedConfig,
+  onEvent: (event: { readonly kind: string; readonly reason: string }) => void,
+): Promise<LocalBus> {
+  const { spool } = config;
+  const data_dir = join(paths.data_dir, 'sidecar'); // not that of a service that used this directory before
+  const disk = systemDisk(spool.fsync);
+  const log = await ForwardLog.open(disk, join(data_dir, 'spool'), () =>
+    integerBelow(systemRandom, Number.MAX_SAFE_INTEGER),
+  );
+  const opened = await openSpool({
+    data_dir,
+    ...spool,
+    reserve_bytes: await reserveBytes(paths.data_dir, spool.bytes_max),
+    clock: systemClock,
+    known: { sequences: log.known(), lineage_max: 0n },
+    onEvent,
+    disk,
+    close_ms: CLOSE_MS,
+    segment_rows_max: SEGMENT_ROWS_MAX,
+    segment_bytes_max: Math.min(SEGMENT_BYTES_MAX, spool.bytes_max / 16),
+  });
+  return { bus: new ForwardSpool(opened, log), log, disk };
+}
+
+/** Resolves when the spool is empty, when the gateway does not answer, or after DRAIN_MS. */
+async function drained(parts: {
+  readonly bus: ForwardSpool;
+  readonly forwarder: Forwarder;
+  readonly clock: Clock;
+}): Promise<void> {
+  const { bus, forwarder, clock } = parts;
+  const never = new AbortController().signal;
+  const until_ms = clock.elapsed_ms() + DRAIN_MS;
+  while (bus.backlog().frames > 0 && forwarder.isReaching && clock.elapsed_ms() < until_ms)
+    await clock.sleep(DRAIN_LOOK_MS, never);
+}
+
+/** What publishers of this process gave up before it was durable, as totals. */
+function lossesOf(publishers: readonly Publisher[], run: string): LinkGap[] {
+  return publishers.flatMap((publisher) => {
+    const { source, epoch, declared_loss } = publisher.counts();
+    return Object.entries(declared_loss).flatMap(([reason, records]) =>
+      records > 0 ? [{ source, epoch, run, reason, records, ranges: [] }] : [],
+    );
+  });
 }
 
 /**

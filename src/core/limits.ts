@@ -34,6 +34,12 @@ export const LIMITS = {
   histogram_buckets_max: 4_096,
   /** Samples held in memory between two writes: 4 M × 25 B = 100 MB. The largest body, in samples of 9 bytes, has 3.7 M. */
   sample_rows_max: 4_194_304,
+  /** Records of one message from a collector: 5,000 are sent; 65,536 × 30 fields × 16 B = 31 MB in memory. */
+  link_rows_max: 65_536,
+  /** Batches of such a message: one a second and collector, after an outage an hour of one at once. */
+  link_frames_max: 4_096,
+  /** Ranges of lost batches that one gap names; what is beyond shows as missing. */
+  link_ranges_max: 4_096,
   /** Names of sources: what fits a header and a label. */
   source_name_max: 128,
   /** Distinct sources whose counters are kept; later ones share "other". 10,000 × 300 B = 3 MB. */

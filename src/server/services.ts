@@ -2,6 +2,7 @@ import type { ErrorCode } from '../core/errors.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { LeewayRecord } from '../core/records.ts';
 import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
+import type { LinkGap } from '../formats/link-batch.ts';
 import type { AlertMessage } from '../incident/external-message.ts';
 import type { Position } from './cursor.ts';
 import type { DecisionDetail, DecisionItem, RetrainRunItem, RunStatus } from './shapes/decision.ts';
@@ -60,6 +61,8 @@ export type IncomingSamples = {
 export interface IngestService {
   /** Resolves when the records are durable. Throws LW-SPOOL-FULL (503 + Retry-After) or LW-OVERLOADED (429). */
   events(batch: IncomingBatch, signal: AbortSignal): Promise<{ readonly repeated: boolean }>;
+  /** Resolves when it is durable that senders gave these records up. Throws LW-OVERLOADED for too many senders. */
+  declare(gaps: readonly LinkGap[]): Promise<void>;
   /** Resolves when what `decode` takes of a body is durable. Throws as `events`, LW-BODY and LW-BODY-SIZE for the body. */
   samples(batch: IncomingSamples, signal: AbortSignal): Promise<DecodedSamples>;
   /** Resolves when the alerts are durable; `refused` of them are new while as many are remembered as there may be. */

@@ -4,39 +4,50 @@ import { writeFile } from 'node:fs/promises';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import path from 'node:path';
+import { zstdDecompressSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { parseRecord } from '../../src/core/parse-record.ts';
+import { decodeLink, type LinkGap } from '../../src/formats/link-batch.ts';
 import { writeStandIn } from '../collectors/nvidia-stand-in.ts';
 import { stepRecord } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
+/** A batch as it came: its name, and its records as lines of JSON. */
 type Received = {
   readonly headers: IncomingHttpHeaders;
   readonly url: string;
+  readonly source: string;
+  readonly epoch: number;
+  readonly sequence: number;
   readonly lines: readonly string[];
   readonly status: number;
 };
+type Message = { readonly lines: readonly string[]; readonly gaps: readonly LinkGap[] };
+type Judge = (message: Message) => number;
 
-/** A gateway that keeps what it is sent and answers with the status that `judge` names. */
+/** A gateway that keeps what it is sent and answers with the status that `judge` names; an `older` one knows NDJSON alone. */
 class Gateway {
   readonly received: Received[] = [];
+  readonly gaps: LinkGap[] = [];
   readonly #server: Server;
-  #judge: (received: Omit<Received, 'status'>) => number;
   #wake: () => void = () => undefined;
 
-  private constructor(judge: (received: Omit<Received, 'status'>) => number) {
-    this.#judge = judge;
+  private constructor(judge: Judge, older: boolean) {
     this.#server = createServer((request, response) => {
-      let text = '';
-      request.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
-        const lines = text.trimEnd().split('\n');
-        const message = { headers: request.headers, url: request.url ?? '', lines };
-        const status = this.#judge(message);
+        const { headers, url = '' } = request;
+        const isPacked = headers['content-type'] === 'application/vnd.leeway.batch.v1';
+        if (older && isPacked) return void response.writeHead(415).end();
+        const { frames, gaps } = isPacked ? unpacked(Buffer.concat(chunks)) : named(headers, Buffer.concat(chunks));
+        const lines = frames.flatMap((frame) => frame.lines);
+        const status = judge({ lines, gaps });
         if (status === 0) return; // never answers
-        this.received.push({ ...message, status });
+        if (status === 200) this.gaps.push(...gaps);
+        this.received.push(...frames.map((frame) => ({ headers, url, ...frame, status })));
         response.writeHead(status, { 'content-type': 'application/json' });
         response.end(JSON.stringify(status === 200 ? { accepted: lines.length, rejected: [] } : { detail: 'judged' }));
         this.#wake();
@@ -44,10 +55,8 @@ class Gateway {
     });
   }
 
-  static async open(
-    judge: (received: Omit<Received, 'status'>) => number = () => 200,
-  ): Promise<Gateway & AsyncDisposable> {
-    const gateway = new Gateway(judge);
+  static async open(judge: Judge = () => 200, older = false): Promise<Gateway & AsyncDisposable> {
+    const gateway = new Gateway(judge, older);
     gateway.#server.listen(0, '127.0.0.1');
     await once(gateway.#server, 'listening');
     return Object.assign(gateway, {
@@ -64,12 +73,37 @@ class Gateway {
   }
 
   of(collector: string): Received[] {
-    return this.received.filter(({ headers }) => String(headers['x-leeway-source']).startsWith(`${collector}@`));
+    return this.received.filter(({ source }) => source.startsWith(`${collector}@`));
   }
 
   async until(enough: () => boolean): Promise<void> {
     while (!enough()) await new Promise<void>((resolve) => (this.#wake = resolve));
   }
+}
+
+type Frames = {
+  readonly frames: Pick<Received, 'source' | 'epoch' | 'sequence' | 'lines'>[];
+  readonly gaps: readonly LinkGap[];
+};
+
+function unpacked(body: Buffer): Frames {
+  const message = decodeLink(zstdDecompressSync(body));
+  if (message.kind !== 'ok') throw new Error('the message does not decode');
+  const { frames, gaps } = message.value;
+  return {
+    frames: frames.map(({ records, ...name }) => ({ ...name, lines: records.map((record) => JSON.stringify(record)) })),
+    gaps,
+  };
+}
+
+function named(headers: IncomingHttpHeaders, body: Buffer): Frames {
+  const frame = {
+    source: String(headers['x-leeway-source']),
+    epoch: Number(headers['x-leeway-epoch']),
+    sequence: Number(headers['x-leeway-sequence']),
+    lines: body.toString().trimEnd().split('\n'),
+  };
+  return { frames: [frame], gaps: [] };
 }
 
 type Sidecar = { readonly child: ChildProcess; readonly said: () => string; readonly socket: string } & AsyncDisposable;
@@ -129,37 +163,37 @@ const only = (...names: string[]): object =>
     ]),
   );
 
-test('host, GPUs and workloads reach the gateway as valid records in batches numbered without gaps', async () => {
-  await using place = await scratchDirectory();
-  const command = await writeStandIn(place.path, { gpus: 2 });
-  await using gateway = await Gateway.open();
-  await using process_ = await sidecar(
-    {
-      gateway: { url: `${gateway.url}/prefix`, token_file: 'env:SIDECAR_TOKEN' },
-      collectors: { ...only('host', 'nvidia', 'workload'), nvidia: { command, interval_ms: 100 } },
-    },
-    { SIDECAR_TOKEN: 'lw_node_s3cret' },
-  );
-  await write(process_.socket, `${JSON.stringify(stepRecord(1))}\n`);
-  await gateway.until(
-    () => ['host', 'nvidia', 'workload'].every((name) => gateway.of(name).length > 0) && gateway.of('host').length > 3,
-  );
-  for (const { url, headers, lines } of gateway.received) {
-    expect(url).toBe('/prefix/v1/events');
-    expect(headers).toMatchObject({ authorization: 'Bearer lw_node_s3cret', 'content-type': 'application/x-ndjson' });
-    for (const line of lines) expect(parseRecord(line)).toMatchObject({ kind: 'ok' });
-  }
-  const host = gateway
-    .of('host')
-    .map(({ headers }) => [Number(headers['x-leeway-epoch']), Number(headers['x-leeway-sequence'])]);
-  expect(host.map(([, sequence]) => sequence)).toEqual(host.map((_, index) => index + 1));
-  expect(new Set(host.map(([epoch]) => epoch)).size).toBe(1);
-  expect(gateway.of('workload').flatMap(({ lines }) => lines.map((line): unknown => JSON.parse(line)))).toEqual([
-    stepRecord(1),
-  ]);
-  expect(process_.said()).not.toContain('lw_node_s3cret');
-  expect((await stopped(process_.child)).status).toBe(0);
-});
+for (const [kind, type] of [
+  ['a gateway', 'application/vnd.leeway.batch.v1'],
+  ['an older gateway', 'application/x-ndjson'],
+] as const)
+  test(`host, GPUs and workloads reach ${kind} as valid records in batches numbered without gaps`, async () => {
+    await using place = await scratchDirectory();
+    const command = await writeStandIn(place.path, { gpus: 2 });
+    await using gateway = await Gateway.open(() => 200, kind === 'an older gateway');
+    await using process_ = await sidecar(
+      {
+        gateway: { url: `${gateway.url}/prefix`, token_file: 'env:SIDECAR_TOKEN' },
+        collectors: { ...only('host', 'nvidia', 'workload'), nvidia: { command, interval_ms: 100 } },
+      },
+      { SIDECAR_TOKEN: 'lw_node_s3cret' },
+    );
+    await write(process_.socket, `${JSON.stringify(stepRecord(1))}\n`);
+    await gateway.until(() => ['host', 'nvidia', 'workload'].every((name) => gateway.of(name).length > 0));
+    expect((await stopped(process_.child)).status).toBe(0);
+    for (const { url, headers, lines } of gateway.received) {
+      expect(url).toBe('/prefix/v1/events');
+      expect(headers).toMatchObject({ authorization: 'Bearer lw_node_s3cret', 'content-type': type });
+      for (const line of lines) expect(parseRecord(line)).toMatchObject({ kind: 'ok' });
+    }
+    const host = gateway.of('host'); // two types of records: their segments are sent one after the other
+    const numbers = host.map(({ sequence }) => sequence).toSorted((one, other) => one - other);
+    expect(numbers).toEqual(host.map((_, index) => index + 1));
+    expect(new Set(gateway.received.map(({ epoch }) => epoch)).size).toBe(1);
+    const workload = gateway.of('workload').flatMap(({ lines }) => lines.map((line): unknown => JSON.parse(line)));
+    expect(workload).toEqual([stepRecord(1)]);
+    expect(process_.said()).not.toContain('lw_node_s3cret');
+  });
 
 test('what a rank wrote just before the signal is delivered before the process ends', async () => {
   await using gateway = await Gateway.open();
@@ -175,28 +209,29 @@ test('what a rank wrote just before the signal is delivered before the process e
 });
 
 test('a batch that was refused for now comes again under its number, one that is refused for good is declared lost', async () => {
-  const statuses = [503, 401, 429, 400, 200];
-  await using gateway = await Gateway.open(() => statuses.shift() ?? 200);
+  const statuses = [503, 401, 429, 422, 200];
+  await using gateway = await Gateway.open(({ lines }) => (lines.length === 0 ? 200 : (statuses.shift() ?? 200)));
   await using process_ = await sidecar({ gateway: { url: gateway.url }, collectors: only('workload') });
   await write(process_.socket, `${JSON.stringify(stepRecord(1))}\n`);
   await gateway.until(() => gateway.received.length === 4);
   await write(process_.socket, `${JSON.stringify(stepRecord(2))}\n`);
-  await gateway.until(() => gateway.received.length === 5);
+  await gateway.until(() => gateway.received.length === 5 && gateway.gaps.length > 0);
   expect(
-    gateway.received.map(({ status, headers, lines }) => [
+    gateway.received.map(({ status, sequence, lines }) => [
       status,
-      Number(headers['x-leeway-sequence']),
+      sequence,
       Reflect.get(JSON.parse(lines[0] ?? ''), 'step'),
     ]),
   ).toEqual([
     [503, 1, 1],
     [401, 1, 1],
     [429, 1, 1],
-    [400, 1, 1], // refused for good: its number goes to the next batch, so no gap hides the loss
-    [200, 1, 2],
+    [422, 1, 1], // refused for good: declared with the next message, by its number
+    [200, 2, 2],
   ]);
+  expect(gateway.gaps).toMatchObject([{ reason: 'gateway_refused', records: 1, ranges: [[1, 1]] }]);
   await stopped(process_.child);
-  expect(process_.said()).toContain('"refused":1');
+  expect(process_.said()).toContain('"forward_lost"');
 });
 
 test('a batch that is too large for the gateway is halved until it fits', async () => {
@@ -207,10 +242,11 @@ test('a batch that is too large for the gateway is halved until it fits', async 
   });
   await write(process_.socket, [1, 2, 3, 4, 5].map((step) => `${JSON.stringify(stepRecord(step))}\n`).join(''));
   await stopped(process_.child);
-  const steps = gateway.received
-    .filter(({ status }) => status === 200)
-    .flatMap(({ lines }) => lines.map((line): unknown => Reflect.get(JSON.parse(line), 'step')));
-  expect(steps).toEqual([1, 2, 3, 4, 5]);
+  const taken = gateway.received.filter(({ status }) => status === 200);
+  const steps = taken.flatMap(({ lines }) => lines.map((line) => Number(Reflect.get(JSON.parse(line), 'step'))));
+  expect(steps.toSorted((one, other) => one - other)).toEqual([1, 2, 3, 4, 5]);
+  const numbers = taken.map(({ sequence }) => sequence);
+  expect(new Set(numbers).size).toBe(numbers.length); // each piece has a number of its own
 });
 
 test('against a gateway that never answers, the signal ends the process within ten seconds and the rest is named', async () => {

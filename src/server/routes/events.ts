@@ -8,6 +8,7 @@ import { type BodyLine, splitLines } from '../lines.ts';
 import { defineRoute, type Route, type RouteContext } from '../route.ts';
 import { batchName } from '../batch-name.ts';
 import { BodyRoom } from '../body-room.ts';
+import { isLinkMessage, takeLinkMessage } from '../link-intake.ts';
 import type { IncomingBatch, RefusedLine } from '../services.ts';
 
 const REJECTION = Type.Object({ line: Type.Integer(), code: Type.String(), reason: Type.String() });
@@ -46,6 +47,7 @@ export function eventRoutes(): readonly Route[] {
         rejected_count: Type.Optional(Type.Integer({ minimum: 0 })),
       }),
       run: async (call, context) => {
+        if (isLinkMessage(call.headers)) return takeLinkMessage(call, context, room);
         const name = batchName(call.headers);
         const now_ms = context.clock.now_ms();
         const reading = await room.hold(call.bytes, (body) => readLines(body, now_ms));

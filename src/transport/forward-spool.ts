@@ -1,0 +1,80 @@
+import { LIMITS } from '../core/limits.ts';
+import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { StoredRecord } from '../core/tables.ts';
+import type { ForwardLog } from './forward-log.ts';
+
+/** JSON of a batch, at most: a body that unpacks to this is within the caps of every gateway. */
+const BATCH_CHARACTERS_MAX = LIMITS.body_bytes_max / 8;
+
+/**
+ * The bus of a sidecar: its own spool, with names of its own. A batch of a collector becomes one batch a record type, so that
+ * each is one frame of one table and may travel alone, numbered 1, 2, 3 … by source without gaps, across restarts. The
+ * sender's epoch and sequence are not used. A repeat of a batch (the same array of records) goes on where it failed.
+ */
+export class ForwardSpool implements Bus {
+  readonly #spool: Bus;
+  readonly #log: ForwardLog;
+  readonly #next = new Map<string, number>();
+  /** What of a batch that failed is durable already. */
+  readonly #begun = new WeakMap<readonly StoredRecord[], StoredRecord[][]>();
+
+  constructor(spool: Bus, log: ForwardLog) {
+    this.#spool = spool;
+    this.#log = log;
+  }
+
+  async publish({ source, records }: Pick<Batch, 'source' | 'records'>, signal: AbortSignal): Promise<Published> {
+    const left = this.#begun.get(records) ?? split(records);
+    this.#begun.set(records, left);
+    for (let part = left[0]; part !== undefined; part = left[0]) {
+      await this.#publishOne(source, part, signal);
+      left.shift();
+    }
+    return { repeated: false };
+  }
+
+  /** A number is used up by success alone: one that failed goes to the next batch. */
+  async #publishOne(source: string, records: readonly StoredRecord[], signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const sequence = this.#next.get(source) ?? this.#log.acknowledged(source) + 1;
+      const { repeated } = await this.#spool.publish({ source, epoch: this.#log.epoch, sequence, records }, signal);
+      this.#next.set(source, sequence + 1);
+      if (!repeated) return; // else the number is that of a batch from before the start
+    }
+  }
+
+  consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void> {
+    return this.#spool.consume(handle, signal);
+  }
+
+  backlog(): Backlog {
+    return this.#spool.backlog();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#spool[Symbol.asyncDispose]();
+    await this.#log.close();
+  }
+}
+
+/** Records by type, in pieces that fit a body. O(bytes). */
+function split(records: readonly StoredRecord[]): StoredRecord[][] {
+  const parts: StoredRecord[][] = [];
+  for (const group of Map.groupBy(records, ({ type }) => type).values()) {
+    let characters = 0;
+    let part: StoredRecord[] = [];
+    for (const record of group) {
+      const size = JSON.stringify(record).length;
+      if (part.length > 0 && characters + size > BATCH_CHARACTERS_MAX) {
+        parts.push(part);
+        part = [];
+        characters = 0;
+      }
+      part.push(record);
+      characters += size;
+    }
+    parts.push(part);
+  }
+  return parts;
+}
