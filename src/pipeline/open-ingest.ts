@@ -10,7 +10,7 @@ import { CatalogMapper } from '../formats/catalog-mapper.ts';
 import { checkClock } from '../formats/clock-check.ts';
 import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
 import { SampleColumns } from '../formats/sample-columns.ts';
-import { SeriesBook } from '../formats/series-book.ts';
+import { SeriesBook, type SeriesBookOptions } from '../formats/series-book.ts';
 import { NumberedSender } from './publish.ts';
 
 /** The batch's name where the sender gave one: a repeat of it stores nothing new. */
@@ -29,6 +29,8 @@ export type OpenIngestOptions = {
   readonly epoch: number;
   /** Told what was taken out of a body for a person to look at. */
   readonly onSetAside: (aside: SetAside) => void;
+  /** Caps of one source. */
+  readonly book?: Pick<SeriesBookOptions, 'series_max' | 'new_max'>;
 };
 
 /** Series books at once: each has its own cap of series. Further sources share the book of `other`. */
@@ -36,6 +38,8 @@ const BOOKS_MAX = 64;
 const SHARED = 'other';
 /** Series that stay away this long are forgotten and announced again when they return. */
 const IDLE_MS = 3_600_000;
+/** Series announced in one batch of their own: 6 MB. */
+const ANNOUNCED_AT_ONCE = 20_000;
 /** Metrics named in the report of what overflowed. */
 const OFFENDERS = 5;
 
@@ -70,7 +74,10 @@ export class OpenIngest {
     const tenant = this.#tenant(source);
     const { book, mapper, sender } = tenant;
     const outcome = decode({ book, columns: this.#columns });
-    if (outcome.kind !== 'ok') throw new LeewayError(codeOf(outcome.code), outcome.reason);
+    if (outcome.kind !== 'ok') {
+      if (outcome.code === 'LW-OVERLOADED') await announce(tenant, signal);
+      throw new LeewayError(codeOf(outcome.code), outcome.reason);
+    }
     const { decoded, samples, off } = checkClock(outcome.value, this.#columns.take(), clock.now_ms());
     const fresh = book.drainNew();
     mapper.learn(fresh);
@@ -109,11 +116,11 @@ export class OpenIngest {
   }
 
   #tenant(source: string): Tenant {
-    const { bus, epoch, clock, random } = this.#options;
+    const { bus, epoch, clock, random, book } = this.#options;
     const now_ms = clock.elapsed_ms();
     const name = this.#tenants.has(source) || this.#tenants.size < BOOKS_MAX ? source : SHARED;
     const known = this.#tenants.get(name) ?? {
-      book: new SeriesBook({ seed: integerBelow(random, 2 ** 32) }),
+      book: new SeriesBook({ ...book, seed: integerBelow(random, 2 ** 32) }),
       mapper: new CatalogMapper(name),
       sender: new NumberedSender({ bus, source: name, epoch }),
       swept_ms: now_ms,
@@ -125,6 +132,24 @@ export class OpenIngest {
       known.swept_ms = now_ms;
     }
     return known;
+  }
+}
+
+/**
+ * Writes the series that wait to be announced, by themselves: a body with more of them than may wait is refused and comes
+ * again, and would be refused for ever if those of its first attempt still waited then.
+ */
+async function announce({ book, mapper, sender }: Tenant, signal: AbortSignal): Promise<void> {
+  const fresh = book.drainNew();
+  mapper.learn(fresh);
+  for (let from = 0; from < fresh.length; from += ANNOUNCED_AT_ONCE) {
+    const rows = fresh.slice(from, from + ANNOUNCED_AT_ONCE);
+    try {
+      await sender.send({ records: rows.map((row): StoredRecord => ({ type: 'series', ...row })) }, signal);
+    } catch (error) {
+      book.returnNew(fresh.slice(from));
+      throw error;
+    }
   }
 }
 
