@@ -67,6 +67,10 @@ export type HttpServer = {
 const KEEP_ALIVE_MS = 65_000;
 /** A body of 16 MiB over 1.2 Mbit/s. Slower or silent senders lose their connection. */
 const REQUEST_MS = 120_000;
+/** Headers are a few hundred bytes: a connection that says nothing or trickles them does not keep its place. */
+const HEADERS_MS = 20_000;
+/** An idle or slow connection holds about 17 KiB: 170 MB at most. Files of the spool and the store need descriptors, too. */
+const CONNECTIONS_MAX = 10_000;
 /** Requests under way at a stop are let finish; a body that never ends or a silent connection must not outlast 10 s. */
 const DRAIN_MS = 3_000;
 
@@ -93,6 +97,8 @@ export async function createServer(options: ServerOptions): Promise<HttpServer> 
     frameworkErrors: (_error, request, reply) =>
       sendProblem(reply, new LeewayError('LW-HTTP', 'the address of the request is malformed'), request.url),
   });
+  app.server.headersTimeout = HEADERS_MS;
+  app.server.maxConnections = CONNECTIONS_MAX;
   secure(app, options);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));

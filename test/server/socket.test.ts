@@ -123,6 +123,8 @@ describe('a connection', () => {
     await using server = await listening();
     expect(server.app.server.keepAliveTimeout).toBe(65_000);
     expect(server.app.server.requestTimeout).toBe(120_000);
+    expect(server.app.server.headersTimeout).toBe(20_000);
+    expect(server.app.server.maxConnections).toBe(10_000);
   });
 });
 
