@@ -25,7 +25,7 @@ class MemoryBus implements Bus {
     const name = `${batch.source}/${batch.epoch}/${batch.sequence}`;
     const repeated = this.#known.has(name);
     this.#known.add(name);
-    if (!repeated) this.batches.push(batch);
+    if (!repeated) this.batches.push(structuredClone(batch)); // samples are views that hold until the next body
     return { repeated };
   }
 
