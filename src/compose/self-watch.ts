@@ -4,6 +4,7 @@ import type { Finding } from '../core/finding.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
 import type { AnalysisOptions } from '../pipeline/analyse.ts';
 import type { Desk } from '../pipeline/decide.ts';
+import type { AcknowledgedReader } from '../read/acknowledged.ts';
 import type { CostBook } from '../read/costs.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
 import { type DeliveryTotal, deliveryTotals } from '../read/delivery-totals.ts';
@@ -25,6 +26,7 @@ export function accountWatch(doors: {
   readonly store: Store;
   readonly bus: Bus;
   readonly clock: Clock;
+  readonly acknowledged: AcknowledgedReader | null;
   readonly losses: () => DeclaredLoss[];
   readonly metrics: Pick<ServiceMetrics, 'delivery'>;
 }): (now_ms: number, signal: AbortSignal) => Promise<Finding[]> {

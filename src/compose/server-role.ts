@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { LoadedConfig } from '../config.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { integerBelow, systemRandom } from '../core/random.ts';
@@ -5,12 +6,14 @@ import { INSTALLATION } from '../discover.ts';
 import { windowAlpha } from '../drift/alarm-budget.ts';
 import { readLines } from '../files/input.ts';
 import { version } from '../files/version.ts';
+import { AcknowledgedLog } from '../pipeline/acknowledged-log.ts';
 import { analyse } from '../pipeline/analyse.ts';
 import { ingest } from '../pipeline/ingest.ts';
 import { JobWatch } from '../pipeline/job-watch.ts';
 import { HISTORY_MS, ModelWatch } from '../pipeline/model-watch.ts';
 import { upkeep } from '../pipeline/upkeep.ts';
 import { policyFor } from '../retrain/policy.ts';
+import { type AcknowledgedReader, acknowledgedReader } from '../read/acknowledged.ts';
 import { CostBook } from '../read/costs.ts';
 import type { DeclaredLoss } from '../read/delivery.ts';
 import { loadModelStates, saveModelStates } from '../read/models.ts';
@@ -60,7 +63,9 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const tokens = await openTokens(paths.tokens_file, clock);
 
   await using stack = new AsyncDisposableStack();
-  const doors = await openDoors(ground, stack, plan);
+  const opened = await openDoors(ground, stack, plan);
+  const log = acknowledgedLog(ground, opened);
+  const doors = log === null ? opened : { ...opened, bus: log.noting(opened.bus) };
   const stream = new EventStream();
   const deciding = createDeciding(ground, doors, { live, stream });
   const reading = await createReading(ground, doors);
@@ -81,6 +86,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   live.url = url;
   const stop = new AbortController();
   const loops = await startLoops(ground, { doors, deciding, reading, stream, plan }, stop.signal);
+  if (log !== null) loops.push(log.run(stop.signal));
   const onHangUp = (): void => {
     const told = (error: unknown): void => logger.error({ error: String(error) }, 'reloading failed, nothing changed');
     void reload({ doors, deciding, live, clock }, 'signal').then(
@@ -99,6 +105,15 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   await Promise.all(loops);
 }
 
+/** Kafka does not say whose messages wait in it: its gateways do, in the control store. */
+function acknowledgedLog({ loaded, clock, logger }: Ground, { control }: Doors): AcknowledgedLog | null {
+  if (loaded.config.bus.kind !== 'kafka') return null;
+  const onError = (error: unknown): void =>
+    logger.warn({ error: String(error) }, 'what was acknowledged could not be written down; trying again');
+  const run = integerBelow(systemRandom, Number.MAX_SAFE_INTEGER);
+  return new AcknowledgedLog({ control, clock, run: `${hostname()}/${process.pid}/${run}`, onError });
+}
+
 function groundOf(loaded: LoadedConfig): Ground {
   const { level, format } = loaded.config.log;
   const isTerminal = process.stderr.isTTY === true;
@@ -114,9 +129,13 @@ type Reading = {
   readonly collecting: ReturnType<typeof createCollecting>;
   readonly epoch: number;
   readonly losses: () => DeclaredLoss[];
+  readonly acknowledged: AcknowledgedReader | null;
 };
 
-async function createReading({ loaded, clock, logger, metrics }: Ground, { store, bus }: Doors): Promise<Reading> {
+async function createReading(
+  { loaded, clock, logger, metrics }: Ground,
+  { store, bus, control }: Doors,
+): Promise<Reading> {
   const sources = new SourceRegistry();
   const costs = new CostBook(store, await costRecords(loaded));
   const epoch = integerBelow(systemRandom, Number.MAX_SAFE_INTEGER);
@@ -126,7 +145,8 @@ async function createReading({ loaded, clock, logger, metrics }: Ground, { store
       const { source, epoch: own, declared_loss } = publisher.counts();
       return { source, epoch: own, reasons: declared_loss };
     });
-  return { sources, costs, collecting, epoch, losses };
+  const acknowledged = loaded.config.bus.kind === 'kafka' ? acknowledgedReader(control) : null;
+  return { sources, costs, collecting, epoch, losses, acknowledged };
 }
 
 type Parts = {
@@ -144,7 +164,7 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
   const { config } = loaded;
   const { bus, store, control, gaps } = doors;
   const { desk, alerts, courier, retraining } = deciding;
-  const { costs, sources, epoch, losses } = reading;
+  const { costs, sources, epoch, losses, acknowledged } = reading;
   return createServices({
     bus,
     store,
@@ -158,6 +178,7 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
     sources,
     epoch,
     losses,
+    acknowledged,
     gaps,
     quarantine: (aside) => quarantine.add(aside),
     rules: () => live.rules,
@@ -210,7 +231,14 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     await loadModelStates(control),
   );
   const jobs = new JobWatch(store, { detector: config.stragglers, history_ms: HISTORY_MS });
-  const watchAccount = accountWatch({ store, bus, clock: systemClock, losses: reading.losses, metrics });
+  const watchAccount = accountWatch({
+    store,
+    bus,
+    clock: systemClock,
+    acknowledged: reading.acknowledged,
+    losses: reading.losses,
+    metrics,
+  });
   return [
     ingest(
       {

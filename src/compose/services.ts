@@ -19,6 +19,7 @@ import type { ExternalAlerts } from '../pipeline/external-alerts.ts';
 import { OpenIngest } from '../pipeline/open-ingest.ts';
 import { NumberedSender } from '../pipeline/publish.ts';
 import type { Retraining } from '../pipeline/retrain.ts';
+import type { AcknowledgedReader } from '../read/acknowledged.ts';
 import type { CostBook } from '../read/costs.ts';
 import { decisionDetail, decisionItem, listDecisions, listRuns, runItem } from '../read/decisions.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
@@ -47,6 +48,7 @@ export type ServiceParts = {
   readonly sources: SourceRegistry;
   readonly epoch: number;
   readonly losses: () => readonly DeclaredLoss[];
+  readonly acknowledged: AcknowledgedReader | null;
   /** What senders say they lost. */
   readonly gaps: Pick<DeclaredGaps, 'take'>;
   /** Keeps what was refused, for a person. */

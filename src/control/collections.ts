@@ -193,6 +193,26 @@ export const RETRAIN_RUNS = collection('retrain_runs', RetrainRunSchema, {
 const EngineStateSchema = Type.Object({ engine: text, updated_at_ms: number, state: Type.Unknown() });
 export const ENGINE_STATE = collection('engine_state', EngineStateSchema, { engine: 'text', updated_at_ms: 'integer' });
 
+/**
+ * What a gateway acknowledged in some seconds, for the account of a bus that does not say what waits in it. Id:
+ * `<run of a process>/<number>`. Taken away when the store has all of it.
+ */
+const AcknowledgedSchema = Type.Object({
+  at_ms: number,
+  /** False: the process acknowledged more before, and could not keep what. */
+  whole: Type.Boolean(),
+  sources: Type.Array(
+    Type.Object({
+      source: text,
+      epoch: number,
+      /** Sequence, records, and ms from the acknowledgement to `at_ms`. */
+      batches: Type.Array(Type.Tuple([number, number, number])),
+    }),
+  ),
+});
+export type AcknowledgedDocument = Static<typeof AcknowledgedSchema>;
+export const ACKNOWLEDGED = collection('acknowledged', AcknowledgedSchema, { at_ms: 'integer' });
+
 /** An entry of the audit log. Id: the sequence, 12 digits. `sha256` covers all other fields, `previous_sha256` included. */
 const AuditSchema = Type.Object({
   sequence: number,

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { Backlog, Bus, InFlight, Store, StoredAccount } from '../core/ports.ts';
 import type { DeliveryItem } from '../server/shapes/telemetry.ts';
+import { type AcknowledgedReader, unstored } from './acknowledged.ts';
 import { explainGaps } from './delivery-gaps.ts';
 
 /** What a sender of this process says it lost, by its declared policy. */
@@ -10,7 +11,13 @@ export type DeclaredLoss = {
   readonly reasons: Readonly<Record<string, number>>;
 };
 
-type Doors = { readonly store: Store; readonly bus: Bus; readonly clock: Clock };
+type Doors = {
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  /** Where the bus does not know what waits in it: who does. */
+  readonly acknowledged?: AcknowledgedReader | null;
+};
 
 /** A busy bus is looked at again after this long, and for this long before the account is given as it is. */
 const LOOK_AGAIN_MS = 20;
@@ -25,7 +32,7 @@ export async function deliveryAccount(
   losses: readonly DeclaredLoss[],
   signal: AbortSignal,
 ): Promise<DeliveryItem[]> {
-  const { before, stored, after } = await look(doors, signal);
+  const { before, stored, after, whole } = await look(doors, signal);
   const items = new Map(stored.map((row) => [nameOf(row), storedItem(row)]));
   const waiting = new Map(after.in_flight.map((row) => [nameOf(row), row]));
   for (const { source, epoch } of before.in_flight) {
@@ -56,16 +63,35 @@ export async function deliveryAccount(
         in_flight_from: froms.get(nameOf(row)) ?? null,
       });
   }
+  if (!whole) for (const item of items.values()) item.in_flight_known = false;
   return [...items].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
 }
 
-type Look = { readonly before: Backlog; readonly stored: readonly StoredAccount[]; readonly after: Backlog };
+type Look = {
+  readonly before: Backlog;
+  readonly stored: readonly StoredAccount[];
+  readonly after: Backlog;
+  /** False: more may be in flight. */
+  readonly whole: boolean;
+};
+
+/** Every batch that was acknowledged before the store was looked at is stored then or is in flight. */
+async function lookAtLog({ store, bus, clock }: Doors, log: AcknowledgedReader, signal: AbortSignal): Promise<Look> {
+  const acknowledged = await log.read();
+  const stored = await store.account(signal);
+  const { in_flight, settled } = unstored(acknowledged, stored, clock.now_ms());
+  await log.forget(settled);
+  const backlog = { ...bus.backlog(), in_flight };
+  return { before: backlog, stored, after: backlog, whole: acknowledged.whole };
+}
 
 /**
  * Store and bus at one moment: what is on its way between them would be in neither or in both. Where deliveries follow each
  * other without a rest the last look is taken, wrong by at most the deliveries under way.
  */
-async function look({ store, bus, clock }: Doors, signal: AbortSignal): Promise<Look> {
+async function look(doors: Doors, signal: AbortSignal): Promise<Look> {
+  const { store, bus, clock, acknowledged = null } = doors;
+  if (acknowledged !== null) return lookAtLog(doors, acknowledged, signal);
   const until_ms = clock.elapsed_ms() + LOOK_MS_MAX;
   for (;;) {
     const before = bus.backlog();
@@ -74,7 +100,7 @@ async function look({ store, bus, clock }: Doors, signal: AbortSignal): Promise<
     if (!isMoving || isLast) {
       const stored = await store.account(signal);
       const after = bus.backlog();
-      if (isLast || after.handovers === before.handovers) return { before, stored, after };
+      if (isLast || after.handovers === before.handovers) return { before, stored, after, whole: true };
     }
     await clock.sleep(LOOK_AGAIN_MS, signal);
   }

@@ -23,7 +23,9 @@ type Account = {
   readonly source: string;
   readonly emitted: number;
   readonly stored: number;
+  readonly in_flight: number;
   readonly sequences_missing: number;
+  readonly oldest_in_flight_ms: number | null;
 };
 
 type Fleet = { readonly start: (role: string) => Promise<Service> };
@@ -103,8 +105,17 @@ describe.skipIf(missing !== null)(`the fleet ${missing ?? `(seed ${seed})`}`, ()
       store: { kind: 'clickhouse', url: clickhouse.url, username: 'writer', password_file },
       control: { kind: 'postgres', url_file },
     });
-    const running = { gateway: await fleet.start('gateway'), worker: await fleet.start('worker') };
+    const gateway = await fleet.start('gateway');
     await using console = await fleet.start('console');
+    // nobody stores yet: the console knows what is on its way all the same
+    const first = await eventually('something in flight', async () => {
+      const sent = await sendAll(() => gateway, 3);
+      const { items } = await get<List<Account>>(console, '/api/v1/delivery');
+      return items[0]?.in_flight === sent && items[0];
+    });
+    expect(first).toMatchObject({ source: 'node-1', emitted: 60, stored: 0, in_flight: 60 });
+    expect(first.oldest_in_flight_ms).toBeGreaterThan(0);
+    const running = { gateway, worker: await fleet.start('worker') };
     const random = seededRandom(seed);
     const sending = Promise.all([sendAll(() => running.gateway, 60), writeAll(() => running.gateway, 60)]);
     const state = { sent: false };
@@ -135,8 +146,9 @@ describe.skipIf(missing !== null)(`the fleet ${missing ?? `(seed ${seed})`}`, ()
       },
       60_000,
     );
-    expect(accounts.events).toMatchObject({ emitted: records, stored: records, sequences_missing: 0 });
-    expect(accounts.written).toMatchObject({ sequences_missing: 0, stored: samples + 2 });
+    const whole = { emitted: records, stored: records, in_flight: 0, sequences_missing: 0 };
+    expect(accounts.events).toMatchObject(whole);
+    expect(accounts.written).toMatchObject({ sequences_missing: 0, stored: samples + 2, in_flight: 0 });
     const { items } = await get<List<{ id: string }>>(console, '/api/v1/series?metric=load');
     expect(items).toHaveLength(2);
     for (const service of [running.gateway, running.worker]) {
