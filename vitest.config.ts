@@ -11,8 +11,8 @@ const system = [
   'test/demo/{child,client,job,serve-model,trainer}.test.ts',
 ];
 
-/** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. */
-const fleet = ['test/integration/{fleet,kafka-*,postgres*}.test.ts'];
+/** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. And long ones. */
+const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-*}.test.ts'];
 
 /** The longest first: the others fill the second worker meanwhile. */
 const longest = ['integration/demo', 'browser/console', 'integration/service', 'integration/kill-service'];

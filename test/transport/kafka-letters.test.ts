@@ -52,7 +52,8 @@ test('letters are read back with what was noted of them, from the beginning to t
   await kafka.produce(DEAD, sent);
   for (const fetches of [1, 2]) {
     const found = await read(kafka, fetches);
-    expect(found.map(({ message }) => message.key?.toString()).toSorted()).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(new Set(found.map(({ message }) => message.key?.toString()))).toEqual(new Set(['a', 'b', 'c', 'd', 'e']));
+    expect(found).toHaveLength(5);
     const first = found.find(({ message }) => message.key?.toString() === 'a');
     expect(first).toMatchObject({ code: 'LW-STORE', reason: 'type mismatch', table: 'step', replayed: null });
     expect(first?.frame).toMatchObject({ source: 'a', epoch: 7, sequence: 1, rows: 10 });

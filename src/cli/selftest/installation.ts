@@ -74,7 +74,8 @@ export class Installation implements AsyncDisposable {
 
   start(): void {
     // no environment: what is set for the user's service (LEEWAY__…) must not reach this one
-    const flags = ['--config', 'leeway.config.json', '--host', '127.0.0.1', '--port', '0', '--data-dir', 'data'];
+    const data_dir = join(this.#directory, 'data'); // absolute, so that a list of processes tells whose they are
+    const flags = ['--config', 'leeway.config.json', '--host', '127.0.0.1', '--port', '0', '--data-dir', data_dir];
     const child = spawn(process.execPath, [join(INSTALLATION, 'bin', 'leeway.js'), 'serve', ...flags], {
       cwd: this.#directory,
       env: {},
