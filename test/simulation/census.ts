@@ -8,6 +8,8 @@ const PROCESS_FAULTS = [
   'operation_slow',
 ] as const;
 const DISK_FAULTS = ['write_torn', 'write_unsynced_lost', 'name_unsynced_lost', 'disk_error', 'disk_full'] as const;
+/** The scratch files of Kafka's workers are not synced. */
+const SPOOL_FAULTS = ['sync_failed'] as const;
 const REQUEST_FAULTS = [
   'request_lost',
   'request_doubled',
@@ -76,7 +78,7 @@ const KAFKA_STATES = [
 
 const COMMON = [...PROCESS_FAULTS, ...DISK_FAULTS, ...REQUEST_FAULTS, ...STORE_FAULTS, ...STATES] as const;
 /** What must happen on the embedded path, and over Kafka. */
-export const EMBEDDED_CENSUS = [...COMMON, ...SPOOL_STATES] as const;
+export const EMBEDDED_CENSUS = [...COMMON, ...SPOOL_FAULTS, ...SPOOL_STATES] as const;
 export const KAFKA_CENSUS = [...COMMON, ...BROKER_FAULTS, ...GROUP_FAULTS, ...KAFKA_STATES] as const;
 
 /** A fault or a state, by name. */

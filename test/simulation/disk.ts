@@ -2,7 +2,9 @@ import type { SegmentHandle, SpoolDisk } from '../../src/transport/disk.ts';
 import type { ScratchDisk } from '../../src/transport/kafka-scratch.ts';
 import type { Life, World } from './world.ts';
 
-type File = { bytes: Buffer; synced: number };
+/** `holes`: stretches whose sync failed. The system takes them for clean then: no later sync makes them durable. */
+type File = { bytes: Buffer; synced: number; holes: (readonly [from: number, to: number])[] };
+type Operation = <Result>(what: string, apply: () => Result, onError?: () => void) => Promise<Result>;
 type NameChange = { readonly undo: () => void };
 
 /** Chances of an operation to fail, and what the disk holds at most. */
@@ -42,9 +44,12 @@ export class SimulatedDisk {
 
   /** The disk as one process sees it; its operations end with the process. `lies`: sync does nothing (a planted bug). */
   door(life: Life, lies = false): SpoolDisk & ScratchDisk {
-    const operation = <Result>(what: string, apply: () => Result): Promise<Result> =>
+    const operation: Operation = (what, apply, onError = () => undefined) =>
       this.#world.operation(life, what, () => {
-        if (this.#world.strikes('disk_error', this.faults.error, what)) throw failure('EIO', what);
+        if (this.#world.strikes('disk_error', this.faults.error, what)) {
+          onError();
+          throw failure('EIO', what);
+        }
         const result = apply();
         if (what === 'unlink' && life.stage === 'noted') life.stage = null; // the spool has forgotten it
         return result;
@@ -55,14 +60,10 @@ export class SimulatedDisk {
       create: (file) => this.#create(operation, file, lies),
       read: (file) => operation('read', () => Buffer.from(this.#file(file).bytes)),
       write: (file, bytes) =>
-        operation('write', () => this.#put(file, { bytes: Buffer.from(bytes), synced: bytes.length })),
-      sync: (file) =>
-        operation('sync', () => {
-          const synced = this.#file(file);
-          if (!lies) synced.synced = synced.bytes.length;
-        }),
+        operation('write', () => this.#put(file, { bytes: Buffer.from(bytes), synced: bytes.length, holes: [] })),
+      sync: (file) => this.#sync(operation, () => this.#file(file), lies),
       copy: (file, to) =>
-        operation('copy', () => this.#put(to, { bytes: Buffer.from(this.#file(file).bytes), synced: 0 })),
+        operation('copy', () => this.#put(to, { bytes: Buffer.from(this.#file(file).bytes), synced: 0, holes: [] })),
       rename: (file, to) => operation('rename', () => this.#rename(file, to)),
       truncate: (file, size) => operation('truncate', () => cut(this.#file(file), size)),
       unlink: async (file) => {
@@ -84,6 +85,8 @@ export class SimulatedDisk {
     if (lost > 0) this.#world.count('name_unsynced_lost');
     this.#names = [];
     for (const file of this.#files.values()) {
+      for (const [from, to] of file.holes) file.bytes.fill(0, from, to);
+      file.holes = [];
       const unsynced = file.bytes.length - file.synced;
       if (unsynced <= 0) continue;
       this.#world.count('write_unsynced_lost');
@@ -93,32 +96,38 @@ export class SimulatedDisk {
     }
   }
 
-  async #create(
-    operation: <Result>(what: string, apply: () => Result) => Promise<Result>,
-    name: string,
-    lies: boolean,
-  ): Promise<SegmentHandle> {
+  #sync(operation: Operation, fileOf: () => File, lies: boolean): Promise<void> {
+    const fail = (): void => {
+      const file = fileOf();
+      if (file.bytes.length === file.synced) return;
+      this.#world.count('sync_failed');
+      file.holes.push([file.synced, file.bytes.length]);
+    };
+    const sync = (): void => {
+      const file = fileOf();
+      if (!lies) file.synced = file.bytes.length;
+    };
+    return operation('sync', sync, fail);
+  }
+
+  async #create(operation: Operation, name: string, lies: boolean): Promise<SegmentHandle> {
     const file = await operation('create', () => {
       if (this.#files.has(name)) throw failure('EEXIST', name);
-      const created = { bytes: Buffer.alloc(0), synced: 0 };
+      const created: File = { bytes: Buffer.alloc(0), synced: 0, holes: [] };
       this.#put(name, created);
       return created;
     });
     if (!lies) await operation('sync directory', () => void (this.#names = []));
     return {
       append: (pieces) => this.#append(operation, file, Buffer.concat(pieces)),
-      sync: () => operation('sync', () => void (lies || (file.synced = file.bytes.length))),
+      sync: () => this.#sync(operation, () => file, lies),
       truncate: (size) => operation('truncate', () => cut(file, size)),
       close: () => operation('close', () => undefined),
     };
   }
 
   /** A write may stop half-way: an error leaves a part of it behind. */
-  async #append(
-    operation: <Result>(what: string, apply: () => Result) => Promise<Result>,
-    file: File,
-    bytes: Buffer,
-  ): Promise<void> {
+  async #append(operation: Operation, file: File, bytes: Buffer): Promise<void> {
     const room = this.faults.bytes_max - this.bytes;
     const torn = this.#world.strikes('write_torn', this.faults.error);
     const size =
@@ -179,6 +188,7 @@ export class SimulatedDisk {
 function cut(file: File, size: number): void {
   file.bytes = Buffer.from(file.bytes.subarray(0, size));
   file.synced = Math.min(file.synced, size);
+  file.holes = file.holes.flatMap(([from, to]) => (from < size ? [[from, Math.min(to, size)] as const] : []));
 }
 
 function failure(code: string, what: string): Error {

@@ -206,6 +206,7 @@ export class Fleet {
   }
 
   #calm(): void {
+    if (this.#world.chance(0.2)) this.#kafka.group.forget(this.#world.below(PARTITIONS)); // no later message repeats the commit
     for (const disk of this.#disks.values()) disk.faults = { error: 0, bytes_max: Infinity };
     this.#store.faults = { ambiguous: 0, refused: 0 };
     this.#kafka.log.faults = { lost: 0, unanswered: 0, partial: 0, doubled: 0, late: 0 };
