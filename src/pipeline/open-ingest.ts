@@ -94,8 +94,10 @@ export class OpenIngest {
       if (identity === null) await sender.send({ records, samples }, signal);
       const repeated =
         identity !== null && (await bus.publish({ ...identity, source, records, samples }, signal)).repeated;
-      if (repeated) mapper.giveBack(mapped);
-      else setAside();
+      if (repeated) {
+        book.returnNew(fresh); // series of a batch that was refused meanwhile may be among them
+        mapper.giveBack(mapped);
+      } else setAside();
       return { ...decoded, repeated };
     } catch (error) {
       book.returnNew(fresh);

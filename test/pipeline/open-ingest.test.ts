@@ -193,3 +193,16 @@ describe('more new series than may wait', () => {
     expect(bus.batches.reduce((rows, { samples }) => rows + (samples?.rows ?? 0), 0)).toBe(180);
   });
 });
+
+test('series of a refused batch are not forgotten with a repeat that stores nothing', async () => {
+  const { bus, ingest, write } = open();
+  const repeatable = () =>
+    ingest.take({ source: 'a', identity: { epoch: 1, sequence: 1 } }, remoteWrite(named('first')), signal);
+  await repeatable();
+  bus.isFull = true;
+  await expect(write('a', named('second'))).rejects.toMatchObject({ code: 'LW-SPOOL-FULL' });
+  bus.isFull = false;
+  expect((await repeatable()).repeated).toBe(true);
+  await write('a', named('third'));
+  expect(metrics(bus.batches.at(-1)).toSorted()).toEqual(['series:second', 'series:third']);
+});
