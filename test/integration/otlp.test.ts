@@ -90,7 +90,7 @@ test('OTLP as JSON is stored, a bad point is told as partial success, gzip and z
   ]);
 });
 
-test('what is no OTLP is refused: another content type with 415, damaged bytes with 400', async () => {
+test('what is no OTLP is refused with 415 or 400; points of another day are partial success', async () => {
   await using directory = await scratchDirectory();
   const quiet = { server: { port: 0 }, collectors: { host: { enabled: false } } };
   await using service = await startService(directory.path, quiet);
@@ -99,6 +99,13 @@ test('what is no OTLP is refused: another content type with 415, damaged bytes w
   expect((await send('text/plain', 'x')).status).toBe(415);
   expect((await send('application/x-protobuf', '\u0001\u0002\u0003')).status).toBe(400);
   expect((await send('application/json', '{"resourceMetrics":')).status).toBe(400);
+  const old = JSON.stringify(request).replaceAll(nano(at_ms), nano(at_ms - 2 * 86_400_000));
+  expect(await (await send('application/json', old)).json()).toEqual({
+    partialSuccess: {
+      rejectedDataPoints: '3', // a point without a value, one point and one histogram of two days ago
+      errorMessage: expect.stringMatching(/^1 × no_value: .*; 2 × clock: a time more than a day from/),
+    },
+  });
   const empty = await send('application/x-protobuf', '');
   expect([empty.status, await empty.text()]).toEqual([200, '']);
 });

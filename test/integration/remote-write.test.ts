@@ -1,3 +1,5 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { request2, type TestSeries, writeRequest } from '../formats/remote-write-messages.ts';
@@ -93,7 +95,9 @@ test('remote write 1.0 and 2.0 read back bit for bit, repeats and a restart chan
   );
 });
 
-test('a part that breaks the rules is refused with its reason, the rest is taken', async () => {
+type Source = { readonly source: string; readonly accepted: number; readonly rejected: Record<string, number> };
+
+test('a part that breaks the rules or has its clock far off is refused with its reason, the rest is taken', async () => {
   await using directory = await scratchDirectory();
   await using service = await startService(directory.path, quiet);
   const unnamed: TestSeries = { labels: [['job', 'x']], samples: [[start_ms, 1]] };
@@ -102,6 +106,36 @@ test('a part that breaks the rules is refused with its reason, the rest is taken
   expect(answer.headers.get('x-prometheus-remote-write-samples-written')).toBe('10');
   expect(answer.text).toMatch(/1 refused/);
   await eventually('the good part', async () => (await readBack(service, cpu('a:9100'))).length === 10);
+
+  const gpu = ['DCGM_FI_DEV_GPU_TEMP', 'DCGM_FI_DEV_POWER_USAGE'].map(
+    (name): TestSeries => ({
+      labels: Object.entries({ Hostname: 'n1', __name__: name, gpu: '0' }),
+      samples: [
+        [start_ms, 40],
+        [start_ms + 2 * 86_400_000, 41],
+      ],
+    }),
+  );
+  const off = await write(service, V2, request2(...gpu), { 'x-leeway-source': 'phone' });
+  expect([off.status, off.headers.get('x-prometheus-remote-write-samples-written')]).toEqual([400, '2']);
+  expect(off.text).toMatch(/^2 refused \(clock\): a time more than a day from the receiver's clock/);
+  const phone = (await get<List<Source>>(service, '/api/v1/sources')).items.find(({ source }) => source === 'phone');
+  expect(phone).toMatchObject({ accepted: 2, rejected: { clock: 2 } });
+  // two samples, their two series, and the gpu record that they make
+  await eventually('what was taken', async () => {
+    const { items } = await get<List<Account>>(service, '/api/v1/delivery');
+    return items.some(({ source, stored }) => source === 'phone' && stored === 5);
+  });
+  const folder = join(directory.path, 'leeway-data/quarantine');
+  const [day = ''] = await eventually('the file', async () => readdir(folder).catch(() => null));
+  const lost = [expect.stringMatching(/^\d+$/), start_ms + 2 * 86_400_000, 41];
+  expect(JSON.parse(await readFile(join(folder, day), 'utf8'))).toMatchObject({
+    source: 'phone',
+    kind: 'samples',
+    code: 'clock',
+    count: 2,
+    raw: [lost, lost],
+  });
 });
 
 test('metadata of remote write 1.0, which is of metrics, describes the series that came before it', async () => {
