@@ -109,15 +109,26 @@ async function rowsOf(
   table: 'histogram' | 'exemplar',
   { id, filter, paging }: { readonly id: string; readonly filter: SampleFilter; readonly paging: Paging },
 ): Promise<Page<Row & { readonly at_ms: number }>> {
+  const { value: after_ms, id: after_hash } = paging.after ?? { value: 0, id: '0' };
   const rows = await store.query<Row>(
     `SELECT * FROM leeway.${table} FINAL WHERE series = {id:UInt64}
 AND at >= fromUnixTimestamp64Milli({from:Int64}) AND at < fromUnixTimestamp64Milli({to:Int64})
+AND ({first:UInt8} OR (at, record_hash) > (fromUnixTimestamp64Milli({after:Int64}), {after_hash:UInt64}))
 ORDER BY at, record_hash LIMIT {limit:UInt32}`,
-    spanOf(id, filter, paging),
+    {
+      ...spanOf(id, filter, { ...paging, after: null }),
+      first: paging.after === null ? 1 : 0,
+      after: Number(after_ms),
+      after_hash: BigInt(after_hash),
+    },
     never,
   );
-  const items = rows.map((row) => fieldsOf(table, row) as Row & { readonly at_ms: number }); // as above
-  return pageFrom(items, paging, ({ at_ms }) => ({ value: at_ms, id: String(at_ms) }));
+  const page = pageFrom(rows, paging, (row) => ({
+    value: Number(fieldsOf(table, row)['at_ms']),
+    id: String(row['record_hash']),
+  }));
+  const items = page.items.map((row) => fieldsOf(table, row) as Row & { readonly at_ms: number }); // as above
+  return { ...page, items };
 }
 
 /** The engine's times end in 2299. */

@@ -1,9 +1,10 @@
 // Ingest latency beside 5,000 slow and silent connections: a third says nothing, a third trickles headers, a third
 // trickles a body. Phases without and with them alternate. Exits with 1 when the p99 with them is more than twice the p99
-// without, or when the service grew by more than its budget. Run: node test/bench/slow-sockets.ts [seconds a phase] [pairs]
+// without, or when the service grew above its cap. Run: node test/bench/slow-sockets.ts [seconds a phase] [pairs]
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setPriority } from 'node:os';
 import { Agent, request } from 'node:http';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { pause, startService } from '../integration/running-service.ts';
@@ -11,12 +12,13 @@ import { cpuSeconds, peakMb, quantile, residentMb, resetPeak } from './process-f
 import { WRITE_HEADERS, WriteBody } from './remote-write-load.ts';
 
 const SOCKETS = 5_000;
-const TRICKLE_MS = 2_000;
+const TRICKLE_MS = 5_000;
+const SETTLE_MS = 4_000;
 const SERIES = 1_000;
 const REQUESTS_PER_S = 50;
 const RATIO_MAX = 2;
-/** About 25 KiB a connection, of them most in the runtime's parser and streams. */
-const GROWTH_MB_MAX = 150;
+/** The cap of the process while it ingests (store-down.ts), and about 17 KiB a connection. */
+const RSS_MB_MAX = 565;
 
 /** What one slow client says, and what it adds every TRICKLE_MS. */
 const KINDS = [
@@ -28,8 +30,9 @@ const KINDS = [
   },
 ] as const;
 
-/** The process of the slow clients: holds SOCKETS connections, opening again what the service closes. */
+/** The process of the slow clients, which must not take the service's share of the machine: holds SOCKETS connections, opening again what the service closes. */
 function hold(port: number): void {
+  setPriority(10);
   const sockets: Socket[] = [];
   let closed = 0;
   const open = (index: number): void => {
@@ -107,7 +110,8 @@ async function measure(seconds: number, pairs: number): Promise<void> {
   const url = new URL('/api/v1/write', service.url);
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   await ingest(url, agent, 5); // warm
-  const all: { without: number[]; with: number[] } = { without: [], with: [] };
+  /** The p99 of each phase: their medians are compared, so that what else happens on the machine in one phase does not count. */
+  const tails: { without: number[]; with: number[] } = { without: [], with: [] };
   const before_mb = residentMb(service.pid);
   resetPeak(service.pid);
   let bad = 0;
@@ -115,10 +119,11 @@ async function measure(seconds: number, pairs: number): Promise<void> {
     for (const kind of ['without', 'with'] as const) {
       const slow = kind === 'with' ? fork(import.meta.filename, ['hold', url.port]) : null;
       if (slow !== null) await once(slow, 'message');
+      await pause(SETTLE_MS); // opening them is not what is measured
       const cpu_s = cpuSeconds(service.pid);
       const phase = await ingest(url, agent, seconds);
       bad += phase.bad;
-      all[kind].push(...phase.latencies);
+      tails[kind].push(quantile(phase.latencies, 0.99));
       slow?.send('how many');
       const [held] = slow === null ? [{ open: 0, closed: 0 }] : ((await once(slow, 'message')) as [object]);
       console.log(
@@ -134,16 +139,15 @@ async function measure(seconds: number, pairs: number): Promise<void> {
         }),
       );
       slow?.kill('SIGKILL');
-      await pause(slow === null ? 0 : 2_000); // the service notices that they are gone
     }
   }
-  const p99 = { without: quantile(all.without, 0.99), with: quantile(all.with, 0.99) };
-  const growth_mb = peakMb(service.pid) - before_mb;
-  const isGood = p99.with <= RATIO_MAX * p99.without && growth_mb <= GROWTH_MB_MAX && bad === 0;
-  console.log(JSON.stringify({ p99_ms: p99, ratio: p99.with / p99.without, growth_mb, bad, isGood }));
+  const p99 = { without: quantile(tails.without, 0.5), with: quantile(tails.with, 0.5) };
+  const peak_mb = peakMb(service.pid);
+  const isGood = p99.with <= RATIO_MAX * p99.without && peak_mb <= RSS_MB_MAX && bad === 0;
+  console.log(JSON.stringify({ p99_ms: p99, ratio: p99.with / p99.without, before_mb, peak_mb, bad, isGood }));
   if (!isGood) process.exitCode = 1;
   agent.destroy();
 }
 
 if (process.argv[2] === 'hold') hold(Number(process.argv[3]));
-else await measure(Number(process.argv[2] ?? 20), Number(process.argv[3] ?? 3));
+else await measure(Number(process.argv[2] ?? 10), Number(process.argv[3] ?? 7));

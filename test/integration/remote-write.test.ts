@@ -157,6 +157,28 @@ test('metadata of remote write 1.0, which is of metrics, describes the series th
   });
 });
 
+test('exemplars of one millisecond are all on one page or the next', async () => {
+  await using directory = await scratchDirectory();
+  await using service = await startService(directory.path, quiet);
+  const exemplars = ['a', 'b', 'c', 'd', 'e'].map((trace_id) => ({ labels: { trace_id }, value: 1, at_ms: start_ms }));
+  expect(await write(service, V2, request2({ ...cpu('a:9100'), exemplars }))).toMatchObject({ status: 204 });
+  const [series] = await eventually('the series', async () => {
+    const { items } = await get<List<Series>>(service, '/api/v1/series');
+    return items.length > 0 && items;
+  });
+  const address = `/api/v1/series/${series?.id}/exemplars`;
+  await eventually('the exemplars', async () => (await get<List<object>>(service, address)).items.length === 5);
+  type Page = List<{ labels: { trace_id: string } }> & { next_cursor: string | null };
+  const found: string[] = [];
+  for (let cursor = ''; ; ) {
+    const page = await get<Page>(service, `${address}?limit=2${cursor}`);
+    found.push(...page.items.map(({ labels }) => labels.trace_id));
+    if (page.next_cursor === null) break;
+    cursor = `&cursor=${encodeURIComponent(page.next_cursor)}`;
+  }
+  expect(found.toSorted()).toEqual(['a', 'b', 'c', 'd', 'e']);
+});
+
 test('headers are judged before the body, bodies before memory is taken for them', async () => {
   await using directory = await scratchDirectory();
   await using service = await startService(directory.path, quiet);
