@@ -213,6 +213,19 @@ const AcknowledgedSchema = Type.Object({
 export type AcknowledgedDocument = Static<typeof AcknowledgedSchema>;
 export const ACKNOWLEDGED = collection('acknowledged', AcknowledgedSchema, { at_ms: 'integer' });
 
+/** A frame that a worker set aside instead of storing it: declared loss of the fleet. Id: made of what it holds. */
+const QuarantinedSchema = Type.Object({
+  source: text,
+  epoch: number,
+  sequence: number,
+  /** Frames of its batch. */
+  parts: number,
+  records: number,
+  at_ms: number,
+});
+export type QuarantinedDocument = Static<typeof QuarantinedSchema>;
+export const QUARANTINED = collection('quarantined', QuarantinedSchema, { at_ms: 'integer' });
+
 /** An entry of the audit log. Id: the sequence, 12 digits. `sha256` covers all other fields, `previous_sha256` included. */
 const AuditSchema = Type.Object({
   sequence: number,

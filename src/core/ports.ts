@@ -76,6 +76,10 @@ export type Backlog = {
   readonly damaged_frames: number;
   /** Records set aside because the store rejected them for good, by source and epoch: declared loss until replayed. */
   readonly quarantined: readonly { readonly source: string; readonly epoch: number; readonly records: number }[];
+  /** Batches of which a part was set aside; absent where there is none. Ranges are closed and rising. */
+  readonly quarantined_batches?: readonly SequenceRanges[];
+  /** What `quarantined` counts, frame by frame; where several processes set frames aside. */
+  readonly quarantined_frames?: readonly QuarantinedFrame[];
   /** Records that quota policy dropped: declared loss for good. Absent where nothing ever was. */
   readonly dropped?: readonly {
     readonly source: string;
@@ -84,12 +88,20 @@ export type Backlog = {
     readonly records: number;
   }[];
   /** Batches of which every part was dropped: their sequences are missing in the store, and that is declared. */
-  readonly dropped_batches?: readonly {
-    readonly source: string;
-    readonly epoch: number;
-    /** Closed ranges of sequences, rising. */
-    readonly ranges: readonly (readonly [from: number, to: number])[];
-  }[];
+  readonly dropped_batches?: readonly SequenceRanges[];
+};
+
+/** Sequences of one source and epoch, as closed ranges, rising. */
+export type SequenceRanges = {
+  readonly source: string;
+  readonly epoch: number;
+  readonly ranges: readonly (readonly [from: number, to: number])[];
+};
+
+/** A frame that was set aside. `id` is made of what it holds: the same frame has it wherever it comes from. */
+export type QuarantinedFrame = Pick<FrameHeader, 'source' | 'epoch' | 'sequence' | 'parts'> & {
+  readonly id: string;
+  readonly records: number;
 };
 
 export interface Bus extends AsyncDisposable {

@@ -1,7 +1,7 @@
-import { ACKNOWLEDGED, type AcknowledgedDocument } from '../control/collections.ts';
+import { ACKNOWLEDGED, type AcknowledgedDocument, QUARANTINED } from '../control/collections.ts';
 import { type Clock, every } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
-import type { Batch, Bus, Control, Document } from '../core/ports.ts';
+import type { Batch, Bus, Control, Document, QuarantinedFrame } from '../core/ports.ts';
 
 export type AcknowledgedLogOptions = {
   readonly control: Control;
@@ -15,6 +15,8 @@ export type AcknowledgedLogOptions = {
 const FLUSH_MS = 2_000;
 /** Batches of one document: 20 bytes each make 400 kB. */
 const DOCUMENT_BATCHES_MAX = 20_000;
+/** Frames that were set aside, written in one transaction. */
+const FRAMES_AT_ONCE_MAX = 1_000;
 /** Batches kept while the control store is away: 1,000 a second for 100 s, 10 MB. */
 const BATCHES_MAX = 100_000;
 
@@ -29,7 +31,8 @@ type Acknowledged = {
 /**
  * Says in the control store which batches this process has acknowledged, every two seconds: Kafka knows how many messages
  * wait, not whose they are. Readers subtract what the store holds; see read/acknowledged.ts. What a process acknowledged in
- * its last seconds before a SIGKILL is not in it, and shows in the account when it is stored.
+ * its last seconds before a SIGKILL is not in it, and shows in the account when it is stored. Of a worker, also which frames
+ * it set aside.
  */
 export class AcknowledgedLog {
   readonly #options: AcknowledgedLogOptions;
@@ -37,13 +40,17 @@ export class AcknowledgedLog {
   #next: Document<AcknowledgedDocument> | null = null;
   #isWhole = true;
   #number = 1;
+  #frames: () => readonly QuarantinedFrame[] = () => [];
+  /** Frames set aside by this process that were written down. */
+  readonly #aside = new Set<string>();
 
   constructor(options: AcknowledgedLogOptions) {
     this.#options = options;
   }
 
-  /** The bus, with every batch that it acknowledges noted. */
+  /** The bus, with every batch that it acknowledges noted. Call once. */
   noting(bus: Bus): Bus {
+    this.#frames = () => bus.backlog().quarantined_frames ?? [];
     return {
       publish: async (batch, signal) => {
         const published = await bus.publish(batch, signal);
@@ -71,6 +78,25 @@ export class AcknowledgedLog {
       await this.#write(this.#next);
       this.#next = null;
     }
+    await this.#flushAside();
+  }
+
+  /** Writes what the bus has set aside and takes away what was stored after a replay. */
+  async #flushAside(): Promise<void> {
+    const { control, clock } = this.#options;
+    const frames = this.#frames();
+    const fresh = frames.filter(({ id }) => !this.#aside.has(id)).slice(0, FRAMES_AT_ONCE_MAX);
+    const ids = new Set(frames.map(({ id }) => id));
+    const gone = [...this.#aside].filter((id) => !ids.has(id));
+    if (fresh.length === 0 && gone.length === 0) return;
+    const at_ms = clock.now_ms();
+    await control.transaction(async (tx) => {
+      for (const { id, ...frame } of fresh)
+        if ((await tx.get(QUARANTINED, id)) === null) await tx.insert(QUARANTINED, id, { ...frame, at_ms });
+      for (const id of gone) await tx.remove(QUARANTINED, id);
+    });
+    for (const { id } of fresh) this.#aside.add(id);
+    for (const id of gone) this.#aside.delete(id);
   }
 
   #nextDocument(): Document<AcknowledgedDocument> {

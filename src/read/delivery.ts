@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
-import type { Backlog, Bus, InFlight, Store, StoredAccount } from '../core/ports.ts';
+import type { Backlog, Bus, InFlight, SequenceRanges, Store, StoredAccount } from '../core/ports.ts';
+import { RangeSet } from '../core/range-set.ts';
 import type { DeliveryItem } from '../server/shapes/telemetry.ts';
 import { type AcknowledgedReader, unstored } from './acknowledged.ts';
 import { explainGaps } from './delivery-gaps.ts';
@@ -43,7 +44,7 @@ export async function deliveryAccount(
     item.in_flight += row.records;
     item.oldest_in_flight_ms = row.oldest_ms ?? null;
   }
-  const { quarantined, dropped = [], dropped_batches = [] } = after;
+  const { quarantined, dropped = [], quarantined_batches = [], dropped_batches = [] } = after;
   const refused = [...quarantined.map((row) => ({ ...row, reason: 'quarantined' })), ...dropped];
   const declared = refused.map(({ source, epoch, reason, records }) => ({
     source,
@@ -51,7 +52,7 @@ export async function deliveryAccount(
     reasons: { [reason]: records },
   }));
   for (const loss of [...losses, ...declared]) declare(items, loss);
-  const ranges = new Map(dropped_batches.map((batches) => [nameOf(batches), batches.ranges]));
+  const ranges = rangesOf([...dropped_batches, ...quarantined_batches]);
   // what was in the bus at either look may have been missing in the store between them
   const froms = sequenceMins([...before.in_flight, ...after.in_flight]);
   for (const row of stored) {
@@ -59,7 +60,7 @@ export async function deliveryAccount(
     if (item !== undefined && row.gaps.length > 0)
       explain(item, {
         gaps: row.gaps,
-        declared: ranges.get(nameOf(row)) ?? [],
+        declared: (ranges.get(nameOf(row))?.ranges ?? []).map(({ from, to }) => [from, to] as const),
         in_flight_from: froms.get(nameOf(row)) ?? null,
       });
   }
@@ -79,9 +80,9 @@ type Look = {
 async function lookAtLog({ store, bus, clock }: Doors, log: AcknowledgedReader, signal: AbortSignal): Promise<Look> {
   const acknowledged = await log.read();
   const stored = await store.account(signal);
-  const { in_flight, settled } = unstored(acknowledged, stored, clock.now_ms());
+  const { settled, ...waiting } = unstored(acknowledged, stored, clock.now_ms());
   await log.forget(settled);
-  const backlog = { ...bus.backlog(), in_flight };
+  const backlog = { ...bus.backlog(), ...waiting };
   return { before: backlog, stored, after: backlog, whole: acknowledged.whole };
 }
 
@@ -121,6 +122,18 @@ function declare(items: Map<string, DeliveryItem>, loss: DeclaredLoss): void {
     if (count > 0) item.declared_loss = { ...item.declared_loss, [reason]: (item.declared_loss[reason] ?? 0) + count };
 }
 
+/** Sequences that were declared lost, by source and epoch. */
+function rangesOf(batches: readonly SequenceRanges[]): Map<string, RangeSet> {
+  const ranges = new Map<string, RangeSet>();
+  for (const { source, epoch, ranges: own } of batches) {
+    const name = nameOf({ source, epoch });
+    const known = ranges.get(name) ?? new RangeSet();
+    for (const [from, to] of own) known.add(from, to);
+    ranges.set(name, known);
+  }
+  return ranges;
+}
+
 /** The smallest sequence that waits, by source and epoch. */
 function sequenceMins(in_flight: readonly InFlight[]): Map<string, number> {
   const mins = new Map<string, number>();
@@ -131,7 +144,7 @@ function sequenceMins(in_flight: readonly InFlight[]): Map<string, number> {
   return mins;
 }
 
-/** What the store's gaps are: declared (batches dropped whole are not missing), perhaps on their way, or lost. */
+/** What the store's gaps are: declared (batches dropped whole or set aside), perhaps on their way, or lost. */
 function explain(item: DeliveryItem, facts: Parameters<typeof explainGaps>[0]): void {
   const { listed, omitted, declared, lost } = explainGaps(facts);
   item.sequences_missing = Math.max(0, item.sequences_missing - declared);

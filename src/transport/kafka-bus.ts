@@ -238,6 +238,7 @@ class KafkaBus implements Bus {
       torn_frames: 0,
       damaged_frames: worker.unreadable_frames,
       quarantined: quarantined.list(),
+      quarantined_frames: worker.quarantined_frames,
     };
   }
 

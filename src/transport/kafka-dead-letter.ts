@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { LIMITS } from '../core/limits.ts';
-import type { FrameHeader } from '../core/ports.ts';
+import type { FrameHeader, QuarantinedFrame } from '../core/ports.ts';
 import type { KafkaIn, KafkaOut } from './kafka-driver.ts';
 import type { HeldFrame, MessagePlace } from './kafka-frames.ts';
 import { SourceTally } from './known-sequences.ts';
@@ -55,15 +55,21 @@ const QUARANTINE_FRAMES_MAX = 100_000;
 
 /** What this process has set aside and not stored since: a replay brings the same bytes again, in another place. */
 export class Quarantine {
-  readonly #frames = new Set<string>();
+  readonly #frames = new Map<string, QuarantinedFrame>();
   readonly tally = new SourceTally();
 
   add({ header, message }: Pick<DeadLetter, 'header' | 'message'>): void {
     if (header === null) return;
     const name = nameOf(header, message);
     if (this.#frames.has(name)) return; // refused once more: it is the same loss
-    if (this.#frames.size < QUARANTINE_FRAMES_MAX) this.#frames.add(name);
+    const { source, epoch, sequence, parts, rows } = header;
+    if (this.#frames.size < QUARANTINE_FRAMES_MAX)
+      this.#frames.set(name, { id: name, source, epoch, sequence, parts, records: rows });
     this.tally.add(header, header.rows);
+  }
+
+  get frames(): QuarantinedFrame[] {
+    return [...this.#frames.values()];
   }
 
   stored({ header, message }: Pick<HeldFrame, 'header' | 'message'>): void {

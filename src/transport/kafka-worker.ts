@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { type Ok, type Outcome, type Reject, retry } from '../core/outcome.ts';
-import type { Delivery } from '../core/ports.ts';
+import type { Delivery, QuarantinedFrame } from '../core/ports.ts';
 import { type DeadLetter, deadLetterMessage, Quarantine } from './kafka-dead-letter.ts';
 import type { KafkaDriver, KafkaIn } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
@@ -97,6 +97,11 @@ export class KafkaWorker {
   /** Records read and not yet stored, then records set aside by this process. */
   get tallies(): { readonly held: readonly SourceTally[]; readonly quarantined: SourceTally } {
     return { held: [this.#shelf.tally, this.#inHand], quarantined: this.#quarantine.tally };
+  }
+
+  /** What `quarantined` counts. */
+  get quarantined_frames(): QuarantinedFrame[] {
+    return this.#quarantine.frames;
   }
 
   async consume(handle: Handle, signal: AbortSignal): Promise<void> {

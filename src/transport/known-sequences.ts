@@ -1,4 +1,4 @@
-import type { FrameHeader, InFlight } from '../core/ports.ts';
+import type { FrameHeader, InFlight, SequenceRanges } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
 
 type SourceEpoch = { readonly source: string; readonly epoch: number };
@@ -19,6 +19,15 @@ export class KnownSequences {
       this.#sets.set(name, set);
     }
     set.add(from, to);
+  }
+
+  /** All of them, as ranges. */
+  list(): SequenceRanges[] {
+    return [...this.#sets].map(([name, set]) => {
+      const border = name.indexOf(' ');
+      const ranges = set.ranges.map(({ from, to }) => [from, to] as const);
+      return { source: name.slice(border + 1), epoch: Number(name.slice(0, border)), ranges };
+    });
   }
 
   /** Adds the batches of which all parts are among `headers`; a batch cut short by a crash stays unknown. */

@@ -7,7 +7,7 @@ import type { TableName } from '../core/tables.ts';
 import { finishDelivery } from './delivery-file.ts';
 import type { SpoolDisk } from './disk.ts';
 import { type Gap, type GapLog, wholeBatches } from './gap-log.ts';
-import { inFlightOf, type KnownSequences, SourceTally } from './known-sequences.ts';
+import { inFlightOf, KnownSequences, SourceTally } from './known-sequences.ts';
 import { type ReadSegment, type Recovered, segmentFile } from './recovery.ts';
 import { OpenSegment, type Part, type Segment } from './segment.ts';
 import { gapsOfSegment } from './spool-gaps.ts';
@@ -40,6 +40,7 @@ export class SpoolShelf {
   readonly #open = new Map<TableName, OpenSegment>();
   readonly #inFlight = new SourceTally();
   readonly #quarantined = new SourceTally();
+  readonly #quarantinedBatches = new KnownSequences();
   readonly #leaving = new Set<Segment>();
   /** Dropped and declared, but the disk would not remove their files. */
   #undead: Segment[] = [];
@@ -55,7 +56,10 @@ export class SpoolShelf {
     this.#next_number = options.next_number;
     for (const segment of recovered.segments) this.#bytes += segment.bytes;
     for (const header of recovered.headers) this.#inFlight.add(header, header.rows);
-    for (const header of recovered.rejected) this.#quarantined.add(header, header.rows);
+    for (const header of recovered.rejected) {
+      this.#quarantined.add(header, header.rows);
+      this.#quarantinedBatches.add(header, header.sequence);
+    }
   }
 
   /** Bytes of segments on disk. */
@@ -83,6 +87,7 @@ export class SpoolShelf {
       oldest_ms = Math.max(oldest_ms, now_ms - born_ms);
     }
     const gaps = this.#options.gaps.list();
+    const batches = this.#quarantinedBatches.list();
     const tallies = waiting.map(({ tally }) => tally);
     return {
       bytes: this.#bytes,
@@ -91,6 +96,7 @@ export class SpoolShelf {
       in_flight: inFlightOf(this.#inFlight.list(), tallies, now_ms),
       handovers: this.#handovers,
       quarantined: this.#quarantined.list(),
+      ...(batches.length === 0 ? {} : { quarantined_batches: batches }),
       ...(gaps.length === 0 ? {} : { dropped: gaps, dropped_batches: wholeBatches(gaps) }),
     };
   }
@@ -163,6 +169,8 @@ export class SpoolShelf {
     const again = await finishDelivery(this.#options.disk, segment, outcome);
     if (again !== null) return again;
     this.#forget(segment);
+    if (outcome.kind === 'reject')
+      for (const header of read.headers) this.#quarantinedBatches.add(header, header.sequence);
     for (const count of segment.tally) {
       // what was acknowledged and is not in the file any more, or was rejected whole, is declared
       const held = read.segment?.tally.find((other) => other.source === count.source && other.epoch === count.epoch);

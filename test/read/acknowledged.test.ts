@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ACKNOWLEDGED } from '../../src/control/collections.ts';
 import { ManualClock, systemClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
-import type { Bus, Control } from '../../src/core/ports.ts';
+import type { Bus, Control, QuarantinedFrame } from '../../src/core/ports.ts';
 import { AcknowledgedLog } from '../../src/pipeline/acknowledged-log.ts';
 import { acknowledgedReader, unstored } from '../../src/read/acknowledged.ts';
 import { deliveryAccount } from '../../src/read/delivery.ts';
@@ -143,7 +143,7 @@ test('a document whose answer was lost is written once, and what comes meanwhile
     [1, 2],
     [2, 3],
   ]);
-  await acknowledgedReader(live.control).forget(held.map(({ id }) => id));
+  await acknowledgedReader(live.control).forget({ documents: held.map(({ id }) => id), quarantined: [] });
 });
 
 test('of the log only what the store holds no part of is in flight; a gateway that left something out says so for an hour', () => {
@@ -170,9 +170,74 @@ test('of the log only what the store holds no part of is in flight; a gateway th
     document('some', false, [[2, 1, 0]]),
   ];
   const now_ms = 5_000;
-  expect(unstored({ documents, whole: false }, [held], now_ms)).toEqual({
+  expect(unstored({ documents, quarantined: [] }, [held], now_ms)).toEqual({
     in_flight: [{ source: 's', epoch: 1, records: 10 + 20 + 30 + 40, oldest_ms: 4_300, sequence_min: 1 }],
-    settled: ['stored'],
+    quarantined: [],
+    quarantined_batches: [],
+    settled: { documents: ['stored'], quarantined: [] },
   });
-  expect(unstored({ documents, whole: false }, [held], now_ms + 3_600_000).settled).toEqual(['stored', 'some']);
+  expect(unstored({ documents, quarantined: [] }, [held], now_ms + 3_600_000).settled.documents).toEqual([
+    'stored',
+    'some',
+  ]);
+});
+
+test('what was set aside is lost until it is stored: no more in flight, and its gap is declared', () => {
+  const held = { source: 's', epoch: 1, sequence_min: 1, sequence_max: 9, gaps: [[4, 6] as const] };
+  const document = (id: string, batches: [number, number, number][]) => ({
+    id,
+    revision: 1,
+    body: { at_ms: 1_000, whole: true, sources: [{ source: 's', epoch: 1, batches }] },
+  });
+  const aside = (id: string, sequence: number, records: number, parts = 1) => ({
+    id,
+    revision: 1,
+    body: { source: 's', epoch: 1, sequence, parts, records, at_ms: 2_000 },
+  });
+  const log = {
+    documents: [document('aside', [[4, 10, 0]]), document('half', [[5, 10, 0]]), document('replayed', [[7, 10, 0]])],
+    // 5 has two frames, of which one still waits; 7 was replayed and is stored; of 8 the other frame is stored
+    quarantined: [aside('a', 4, 10), aside('b', 5, 4, 2), aside('c', 7, 10), aside('d', 8, 3, 2)],
+  };
+  expect(unstored(log, [held], 1_500)).toEqual({
+    in_flight: [{ source: 's', epoch: 1, records: 6, oldest_ms: 500, sequence_min: 5 }],
+    quarantined: [{ source: 's', epoch: 1, records: 10 + 4 + 3 }],
+    quarantined_batches: [
+      {
+        source: 's',
+        epoch: 1,
+        ranges: [
+          [4, 5],
+          [8, 8],
+        ],
+      },
+    ],
+    settled: { documents: ['aside', 'replayed'], quarantined: ['c'] },
+  });
+});
+
+test('frames that a worker sets aside are written down once by whoever refuses them, and go when they were stored after all', async () => {
+  let frames: QuarantinedFrame[] = [];
+  const worker: Bus = { ...unread, backlog: () => ({ ...unread.backlog(), quarantined_frames: frames }) };
+  const logs = ['worker-1', 'worker-2'].map((run) => logOf(live.control, run));
+  for (const log of logs) log.noting(worker);
+  const flush = async () => {
+    for (const log of logs) await log.flush();
+    return (await acknowledgedReader(live.control).read()).quarantined.map(({ id }) => id);
+  };
+  const frame = { source: 'aside', epoch: 1, sequence: 1, parts: 1, records: 5 };
+  frames = [
+    { ...frame, id: 'x' },
+    { ...frame, id: 'y', sequence: 2 },
+  ];
+  expect(await flush()).toEqual(['x', 'y']);
+  const doors = { store: live.store, bus: unread, clock: systemClock, acknowledged: acknowledgedReader(live.control) };
+  const item = async () => (await deliveryAccount(doors, [], signal)).find(({ source }) => source === 'aside');
+  expect(await item()).toMatchObject({ emitted: 10, declared_loss: { quarantined: 10 }, in_flight: 0 });
+  frames = [{ ...frame, id: 'y', sequence: 2 }];
+  expect(await flush()).toEqual(['y']);
+  expect(await item()).toMatchObject({ emitted: 5, declared_loss: { quarantined: 5 } });
+  frames = [];
+  expect(await flush()).toEqual([]);
+  expect(await item()).toBeUndefined();
 });

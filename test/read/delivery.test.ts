@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { ManualClock, systemClock } from '../../src/core/clock.ts';
+import { reject } from '../../src/core/outcome.ts';
 import type { Delivery } from '../../src/core/ports.ts';
 import { deliveryAccount } from '../../src/read/delivery.ts';
 import { deliveryTotals } from '../../src/read/delivery-totals.ts';
@@ -77,6 +78,38 @@ test('what waits has an age, a batch that may still come is no loss, and one tha
   await publish(3, steps(20, 25));
   await storeOne();
   expect(await account()).toMatchObject({ stored: 26, sequences_missing: 0, sequences_lost: 0, gaps: [], late: 5 });
+});
+
+test('a batch that the store refused for good is a declared gap, after a restart too', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+  const open = async () => {
+    const known = { sequences: await store.sequences(signal), lineage_max: await store.lineageMax(signal) };
+    return openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock: systemClock, known, close_ms: 0 });
+  };
+  const expected = {
+    emitted: 21,
+    stored: 20,
+    in_flight: 0,
+    declared_loss: { quarantined: 1 },
+    sequences_missing: 0,
+    sequences_lost: 0,
+    gaps: [{ from_sequence: 2, to_sequence: 2, state: 'declared' }],
+  };
+  {
+    await using bus = await open();
+    for (const [index, records] of [steps(0, 10), [heartbeat(1)], steps(10, 20)].entries())
+      await bus.publish({ source: 'node-1', epoch: 7, sequence: index + 1, records }, signal);
+    const stop = new AbortController();
+    await bus.consume(async (delivery) => {
+      if (delivery.table === 'heartbeat') stop.abort(); // the second delivery
+      return delivery.table === 'heartbeat' ? reject('LW-STORE', 'no such column') : store.insert(delivery, signal);
+    }, stop.signal);
+    expect(await deliveryAccount({ store, bus, clock: systemClock }, [], signal)).toMatchObject([expected]);
+  }
+  await using bus = await open();
+  expect(await deliveryAccount({ store, bus, clock: systemClock }, [], signal)).toMatchObject([expected]);
 });
 
 test('the account of a source is the sum of its epochs, and too many in one do not hide too few in another', () => {
