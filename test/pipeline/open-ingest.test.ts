@@ -204,5 +204,5 @@ test('series of a refused batch are not forgotten with a repeat that stores noth
   bus.isFull = false;
   expect((await repeatable()).repeated).toBe(true);
   await write('a', named('third'));
-  expect(metrics(bus.batches.at(-1)).toSorted()).toEqual(['series:second', 'series:third']);
+  expect(new Set(metrics(bus.batches.at(-1)))).toEqual(new Set(['series:second', 'series:third']));
 });
