@@ -71,7 +71,7 @@ export class SeriesBook {
   #slots = new Int32Array(FIRST_SERIES * 2).fill(-1);
   #fresh = new Map<string, SeriesRow>();
   #full = false;
-  readonly #overflow = new OverflowCount();
+  #overflow = new OverflowCount();
   readonly #overflow_ids = new Set<string>();
 
   constructor(options: SeriesBookOptions = {}) {
@@ -163,8 +163,13 @@ export class SeriesBook {
     }
   }
 
-  /** Forgets the series that did not come since the last call; announced again should they return. How many. O(series). */
+  /**
+   * Forgets the series that did not come since the last call, announced again should they return, and what was counted over
+   * the cap until now. How many series. O(series).
+   */
   evictIdle(): number {
+    this.overflow_count = 0;
+    this.#overflow = new OverflowCount();
     const before = this.series_count;
     let kept = 0;
     for (let series = 0; series < before; series++) {

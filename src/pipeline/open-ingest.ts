@@ -40,6 +40,8 @@ const SHARED = 'other';
 const IDLE_MS = 3_600_000;
 /** Series announced in one batch of their own: 6 MB. */
 const ANNOUNCED_AT_ONCE = 20_000;
+/** Values of a label that are told apart within 10 % (series-overflow.ts). */
+const COUNTABLE = 2_000;
 /** Metrics named in the report of what overflowed. */
 const OFFENDERS = 5;
 
@@ -106,13 +108,13 @@ export class OpenIngest {
     }
   }
 
-  /** What of a source's series went to `__overflow__`, worst metric first; null while it is within its cap. */
+  /** What of a source's series went to `__overflow__` in the last hour or two, worst metric first; null: nothing. */
   overflow(source: string): string | null {
     const book = this.#tenants.get(source)?.book ?? this.#tenants.get(SHARED)?.book;
     if (book === undefined || book.overflow_count === 0) return null;
     const worst = book.offenders(OFFENDERS).map(({ metric, refused_count, labels }) => {
       const widest = labels.toSorted((one, other) => other.values_count - one.values_count)[0];
-      return `${metric} ${refused_count} times${widest === undefined ? '' : ` (label ${widest.name}: about ${widest.values_count} values)`}`;
+      return `${metric} ${refused_count} times${widest === undefined ? '' : ` (label ${widest.name}: ${spread(widest)})`}`;
     });
     return `more series than the cap; the excess is kept as __overflow__: ${worst.join(', ')}`;
   }
@@ -135,6 +137,11 @@ export class OpenIngest {
     }
     return known;
   }
+}
+
+/** How many values a label had, as far as the count knows. */
+function spread({ values_count }: { readonly values_count: number }): string {
+  return values_count > COUNTABLE ? `more than ${COUNTABLE} values` : `about ${values_count} values`;
 }
 
 /**

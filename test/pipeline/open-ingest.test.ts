@@ -162,6 +162,16 @@ describe('a source with more series than its cap', () => {
   });
 });
 
+test('the report is of the last hour: when the excess is over, it is no longer told', async () => {
+  const clock = new ManualClock(NOW);
+  const { ingest, write } = open({ clock, book: { series_max: 10 } });
+  await write('s', ...many('m', 3_000));
+  expect(ingest.overflow('s')).toMatch(/m 2990 times \(label id: more than 2000 values\)$/);
+  await clock.advance(3_600_001);
+  await write('s', ...many('m', 5));
+  expect(ingest.overflow('s')).toBeNull();
+});
+
 describe('more new series than may wait', () => {
   test('are announced by the attempt that is refused, so that the sender comes through', async () => {
     const { bus, write } = open({ book: { new_max: 100 } });
