@@ -81,9 +81,9 @@ export class DiskSpace {
   }
 
   async #build(reserve: ReserveFile): Promise<void> {
-    const { directory, reserve_bytes, onEvent } = this.#options;
+    const { disk, directory, reserve_bytes, onEvent } = this.#options;
     const was = this.isFull;
-    if ((await freeBytes(directory)) < 2 * reserve_bytes) return;
+    if ((await disk.freeBytes(directory)) < 2 * reserve_bytes) return;
     if ((await reserve.build()) && was) onEvent('spool_disk_free', 'the disk has room again: all is taken as before');
   }
 }
@@ -92,16 +92,6 @@ export class DiskSpace {
 export async function reserveBytes(directory: string, bytes_max: number): Promise<number> {
   const { blocks, bsize } = await statfs(directory);
   return Math.floor(Math.min(RESERVE_BYTES_MAX, bytes_max / RESERVE_SHARE, (blocks * bsize) / RESERVE_SHARE));
-}
-
-/** Infinity where the file system does not say. */
-async function freeBytes(directory: string): Promise<number> {
-  try {
-    const { bavail, bsize } = await statfs(directory);
-    return bavail * bsize;
-  } catch {
-    return Infinity; // then trying shows it
-  }
 }
 
 /** A disk, or its user's quota, without room. */

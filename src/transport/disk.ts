@@ -1,5 +1,16 @@
 import { constants, writeSync } from 'node:fs';
-import { copyFile, type FileHandle, mkdir, open, readdir, readFile, rename, truncate, unlink } from 'node:fs/promises';
+import {
+  copyFile,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  statfs,
+  truncate,
+  unlink,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from '../core/clock.ts';
 
@@ -26,6 +37,8 @@ export interface SpoolDisk {
   unlink(file: string): Promise<void>;
   /** Makes renames and new names in a directory durable. */
   syncDirectory(directory: string): Promise<void>;
+  /** Bytes that the disk of a directory has room for; Infinity where the file system does not say. */
+  freeBytes(directory: string): Promise<number>;
 }
 
 export interface SegmentHandle {
@@ -65,7 +78,18 @@ export function systemDisk(fsync: boolean): SpoolDisk {
     truncate,
     unlink,
     syncDirectory: syncPath,
+    freeBytes,
   };
+}
+
+/** What SpoolDisk.freeBytes says of the file system itself. */
+export async function freeBytes(directory: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(directory);
+    return bavail * bsize;
+  } catch {
+    return Infinity; // then trying shows it
+  }
 }
 
 /** Of a file or a directory. */
