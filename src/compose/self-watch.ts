@@ -65,7 +65,7 @@ function gap({ source, batches_lost, emitted, stored, in_flight }: DeliveryTotal
     value: batches_lost,
     data_count: emitted,
     coverage_ratio: 1,
-    title: `${batches_lost} batches of ${source} never arrived, and nobody declared them lost`,
+    title: `${batches_lost} ${batches_lost === 1 ? 'batch' : 'batches'} of ${source} never arrived, and nobody declared them lost`,
     evidence: { batches_lost, emitted, stored, in_flight },
   };
 }
