@@ -5,6 +5,7 @@ import { LeewayError, systemCode } from '../src/core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../src/core/outcome.ts';
 import type { LeewayRecord } from '../src/core/records.ts';
 import type { ExportedHost } from '../src/formats/exporter-records.ts';
+import type { ScrapedServing } from '../src/formats/scraped-serving.ts';
 import { type CpuTimes, cpuShares } from '../src/formats/proc-stat.ts';
 
 const target = Type.Object({
@@ -31,13 +32,14 @@ const LANES = 4;
 
 /**
  * Exporters of other machines, scraped as Prometheus does: dcgm-exporter becomes `gpu` records, node-exporter `host`
- * records. Samples of other families are counted as LW-DECODE-UNKNOWN-FIELD and not kept. A target that does not answer
+ * records, the metrics of model servers (vLLM, NIM, TGI, Triton, KServe, BentoML) `inference` records, one a scrape and one
+ * scrape late. Samples of other families are counted as LW-DECODE-UNKNOWN-FIELD and not kept. A target that does not answer
  * is counted under its reason and costs nothing but itself; loopback and private addresses are the normal case here,
  * since only the operator's file names targets.
  */
 export const collector = defineCollector({
   name: 'prometheus',
-  about: 'GPUs and machines behind dcgm-exporter and node-exporter, scraped',
+  about: 'GPUs, machines and model servers behind their exporters, scraped',
   config,
   open: async ({ settings, clock }): Promise<OpenCollector> => {
     if (settings.targets.length === 0)
@@ -91,18 +93,23 @@ function createScraper(
 ): Scraper {
   const fallback_node = new URL(url).hostname;
   let before: CpuTimes | null = null;
+  let serving: ScrapedServing | null = null;
   return async (signal) => {
     const at_ms = clock.now_ms();
     const text = await fetchText(url, { timeout_ms, clock, signal });
     if (text.kind !== 'ok') return text;
-    const { exporterRecords } = await import('../src/formats/exporter-records.ts'); // only where something is scraped
+    // only where something is scraped
+    const { exporterRecords } = await import('../src/formats/exporter-records.ts');
+    serving ??= new (await import('../src/formats/scraped-serving.ts')).ScrapedServing(new URL(url).host);
     try {
-      const { gpus, host, unmapped } = exporterRecords(text.value, { at_ms, node, fallback_node });
+      const exported = exporterRecords(text.value, { at_ms, node, fallback_node }, serving);
+      const { host, unmapped } = exported;
+      const records = [...exported.gpus, ...exported.serving];
       if (unmapped > 0) rejected['LW-DECODE-UNKNOWN-FIELD'] = (rejected['LW-DECODE-UNKNOWN-FIELD'] ?? 0) + unmapped;
-      if (host === null) return ok(gpus);
+      if (host === null) return ok(records);
       const record = hostRecord(host, before, { node: node ?? host.node ?? fallback_node, at_ms });
       before = host.cpu;
-      return ok(record === null ? gpus : [...gpus, record]);
+      return ok(record === null ? records : [...records, record]);
     } catch (error) {
       if (error instanceof LeewayError) return retry(error.code, `${url}: ${error.message}`);
       throw error;

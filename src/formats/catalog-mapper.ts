@@ -4,7 +4,7 @@ import { mappingOf } from './catalog-mapping.ts';
 import { type GpuSeries, MappedGpus } from './mapped-gpu.ts';
 import { SampleReader } from './sample-reader.ts';
 import { OVERFLOW_LABEL } from './series-labels.ts';
-import { countsFailures, servingName } from './serving-name.ts';
+import { servingPart } from './serving-part.ts';
 import { type ServingPart, ServingWindows } from './serving-windows.ts';
 import { STALE_HIGH, STALE_LOW } from './stale-marker.ts';
 
@@ -59,7 +59,7 @@ export class CatalogMapper {
       if (mapping === null || row.labels[OVERFLOW_LABEL] !== undefined) continue;
       if (this.#by_id.has(row.id) || this.#by_id.size >= MAPPED_MAX) continue;
       const gpu = mapping.record === 'gpu' ? this.#gpus.series(row, mapping, this.#source) : null;
-      const part = mapping.record === 'inference' ? this.#partOf(row, mapping) : null;
+      const part = mapping.record === 'inference' ? servingPart(this.#windows, row, mapping, this.#source) : null;
       if (gpu !== null || part !== null) this.#add(row.id, { gpu, part });
     }
   }
@@ -96,17 +96,6 @@ export class CatalogMapper {
       if (mapped.part !== null) this.#windows.forget(mapped.part);
       if (mapped.gpu !== null) this.#gpus.forget(mapped.gpu);
     }
-  }
-
-  #partOf(row: SeriesRow, mapping: ServingPart['mapping']): ServingPart | null {
-    const name = servingName(mapping.system, row.labels, this.#source);
-    if (name === null) return null;
-    const { __name__: _, le, ...others } = row.labels;
-    const group = mapping.system === 'triton' ? mapping.field : `${mapping.field}|${JSON.stringify(others)}`;
-    const isDelta = row.kind === 'counter_delta' || row.kind === 'histogram_delta';
-    const bound = mapping.part === 'bucket' ? Number(le === '+Inf' ? Infinity : le) : null;
-    if (Number.isNaN(bound)) return null;
-    return this.#windows.part(name, { mapping, group, le: bound, failed: countsFailures(row.labels), isDelta });
   }
 
   #add(id: string, of: Pick<Mapped, 'gpu' | 'part'>): void {

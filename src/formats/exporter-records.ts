@@ -4,6 +4,7 @@ import { decodeDcgm } from './dcgm.ts';
 import type { Absent, Sample } from './decode-result.ts';
 import { gpuKey, type GpuName, gpuName, gpuPlace, GpuReading, type GpuStamp } from './gpu-reading.ts';
 import type { CpuTimes } from './proc-stat.ts';
+import type { ScrapedServing } from './scraped-serving.ts';
 
 /** What one scrape of an exporter says in records. */
 export type Exported = {
@@ -11,6 +12,8 @@ export type Exported = {
   readonly gpus: readonly LeewayRecord[];
   /** What a node exporter says of its machine; null when it is none. Shares need the reading before as well. */
   readonly host: ExportedHost | null;
+  /** Windows of serving that this scrape closed. */
+  readonly serving: readonly LeewayRecord[];
   /** Samples of families that have no record. */
   readonly unmapped: number;
 };
@@ -26,21 +29,25 @@ export type ExportedHost = {
  * Prometheus text as records of events.md: dcgm-exporter's families as `gpu`, node-exporter's CPU and memory as the
  * parts of `host`. Other families are only counted: there is no record that holds any metric. Rates of NVLink and PCIe
  * have no field (the record holds counters), MIG instances have none either: with them a whole GPU's utilization is
- * `mig_unsupported`. What contradicts itself or is out of range is `lost`. Throws LW-INPUT when no line can be read.
+ * `mig_unsupported`. What contradicts itself or is out of range is `lost`. Serving metrics are counted in `serving`, which
+ * the caller keeps from scrape to scrape; its windows close one scrape later. Throws LW-INPUT when no line can be read.
  */
-export function exporterRecords(text: string, scrape: GpuStamp): Exported {
+export function exporterRecords(text: string, scrape: GpuStamp, serving: ScrapedServing | null = null): Exported {
   const { samples, absent } = decodeDcgm(text);
   const gpus = new Map<string, GpuReading>();
   const host = new HostReading();
   let unmapped = 0;
   for (const reading of [...samples, ...absent]) {
     const name = gpuName(reading.attributes);
-    const isMapped = name === null ? host.take(reading) : take(readingOf(gpus, name), reading, scrape.at_ms);
+    const isMapped =
+      (name === null ? host.take(reading) : take(readingOf(gpus, name), reading, scrape.at_ms)) ||
+      (serving !== null && takeServing(serving, reading, scrape.at_ms));
     if (!isMapped) unmapped++;
   }
   return {
     gpus: [...gpus.values()].flatMap((gpu) => gpu.record(scrape)),
     host: host.result(),
+    serving: serving?.take() ?? [],
     unmapped,
   };
 }
@@ -72,6 +79,12 @@ function take(gpu: GpuReading, reading: Reading, now_ms: number): boolean {
     else gpu.value(place, Number(reading.value), reading.at_ms);
   }
   return place.kind !== 'instance';
+}
+
+function takeServing(serving: ScrapedServing, reading: Reading, now_ms: number): boolean {
+  if ('reason' in reading) return false;
+  const { metric, attributes, value, at_ms = now_ms } = reading;
+  return serving.put(metric, attributes, { at_ms, value: Number(value) });
 }
 
 /** Why a value does not count, or null. */

@@ -141,6 +141,31 @@ test('an instance of MIG is no GPU: the whole one stays, its utilization is mig_
   });
 });
 
+test('a model server becomes inference records, a window a scrape and one scrape late', async () => {
+  let requests = 0;
+  await using source = await exporter((_request, response) => {
+    requests += 10;
+    const labels = '{model_name="opt",finished_reason="stop"}';
+    response.end(`# TYPE vllm:request_success_total counter\nvllm:request_success_total${labels} ${requests}\n`);
+  });
+  const clock = new ManualClock();
+  await using opened = await openAt(collector, await place([{ url: source.url }], clock));
+  const taken = [];
+  for (let scrape = 0; scrape < 4; scrape++) {
+    const outcome = await opened.collect(signal);
+    taken.push(outcome.kind === 'ok' ? outcome.value : outcome);
+    await clock.advance(10_000);
+  }
+  const window = {
+    type: 'inference',
+    model: 'opt',
+    replica: new URL(source.url).host,
+    window_ms: 10_000,
+    requests: 10,
+  };
+  expect(taken).toEqual([[], [], [expect.objectContaining(window)], [expect.objectContaining(window)]]);
+});
+
 test('a device shared by several pods is one record, and a value of long ago is stale', async () => {
   const clock = new ManualClock();
   const at = (age_ms: number): string => String(clock.now_ms() - age_ms);

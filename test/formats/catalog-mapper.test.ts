@@ -9,6 +9,7 @@ import { CatalogMapper } from '../../src/formats/catalog-mapper.ts';
 import type { DecodedSamples, SampleTarget } from '../../src/formats/decoded-samples.ts';
 import { exporterRecords } from '../../src/formats/exporter-records.ts';
 import { parseExposition } from '../../src/formats/exposition.ts';
+import { ScrapedServing } from '../../src/formats/scraped-serving.ts';
 import { decodeOtlpMetrics } from '../../src/formats/otlp-metrics.ts';
 import { decodeRemoteWrite } from '../../src/formats/remote-write.ts';
 import { decodeRemoteWrite2 } from '../../src/formats/remote-write-2.ts';
@@ -547,6 +548,58 @@ describe('serving', () => {
       ['kserve-model', 1, 0],
       ['bento', 2, 1],
     ]);
+  });
+});
+
+describe('model servers, scraped or pushed', () => {
+  const folder = path.join(import.meta.dirname, '../../../shared/data/collectors/prometheus');
+  const present = existsSync(folder);
+  const skipped = present ? '' : ' (SKIPPED: ../shared/data is missing)';
+
+  const TRITON_MODELS =
+    'densenet_onnx inception_graphdef simple simple_dyna_sequence simple_identity simple_int8 simple_sequence simple_string';
+
+  /** What three readings of a target come to, each of its numbers `add` higher than the one before. */
+  function threeReadings(
+    text: string,
+    add: number,
+  ): { scraped: readonly LeewayRecord[]; pushed: readonly LeewayRecord[] } {
+    const serving = new ScrapedServing('fallback:9400');
+    const sender = new Sender();
+    const both = [0, 1, 2].map((n) => {
+      const reading = text.replaceAll(
+        /^([^#\n][^\n]*[ }])([\d.e+-]+)$/gm,
+        (_, series: string, value: string) => `${series}${Number(value) + n * add}`,
+      );
+      const at_ms = AT + n * 15_000;
+      const stamp = { at_ms, node: null, fallback_node: 'fallback' };
+      return {
+        scraped: exporterRecords(reading, stamp, serving).serving,
+        pushed: sender.write(...scraped(reading, at_ms)),
+      };
+    });
+    const inference = (records: readonly LeewayRecord[]) => records.filter(({ type }) => type === 'inference');
+    return {
+      scraped: byName(both.flatMap((one) => one.scraped)),
+      pushed: byName(inference(both.flatMap((one) => one.pushed))),
+    };
+  }
+
+  test.skipIf(!present).each([
+    ['vllm.txt', ['facebook/opt-125m']],
+    ['triton_densenet_onnx.txt', TRITON_MODELS.split(' ')],
+    ['nvidia_nim.txt', ['meta/llama-3.1-8b-instruct']],
+  ])(`the capture %s gives the same inference records both ways${skipped}`, (file, models) => {
+    const { scraped: one, pushed: other } = threeReadings(readFileSync(path.join(folder, file), 'utf8'), 2);
+    expect(one.length).toBeGreaterThan(0);
+    expect(other).toEqual(one);
+    expect([...new Set(one.map((record) => Reflect.get(record, 'model')))]).toEqual(models);
+    for (const record of one) expect(validateRecord(record)).toMatchObject({ kind: 'ok' });
+  });
+
+  test.skipIf(!present)(`a text without model servers makes no inference record${skipped}`, () => {
+    const text = readFileSync(path.join(folder, 'dcgm-exporter_t4.txt'), 'utf8');
+    expect(threeReadings(text, 1)).toEqual({ scraped: [], pushed: [] });
   });
 });
 
