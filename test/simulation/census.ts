@@ -59,7 +59,13 @@ const STATES = [
   'frame_stored_again',
   'rows_absorbed_as_duplicates',
 ] as const;
-const SPOOL_STATES = ['spool_refused_as_full', 'spool_recovered_torn_tail', 'spool_segment_quarantined'] as const;
+const SPOOL_STATES = [
+  'spool_refused_as_full',
+  'spool_dropped_by_policy',
+  'spool_gave_its_reserve',
+  'spool_recovered_torn_tail',
+  'spool_segment_quarantined',
+] as const;
 const KAFKA_STATES = [
   'killed_during_rebalance',
   'two_owners_of_a_partition',

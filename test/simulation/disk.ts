@@ -70,6 +70,7 @@ export class SimulatedDisk {
         this.#undead.add(file); // until it is gone
         await operation('unlink', () => this.#unlink(file));
       },
+      freeBytes: () => this.#world.operation(life, 'room', () => Math.max(0, this.faults.bytes_max - this.bytes)),
       modifiedMs: (file) => operation('stat', () => (this.#file(file), 0)), // as old as can be
       syncDirectory: () =>
         operation('sync directory', () => {

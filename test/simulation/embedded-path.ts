@@ -1,8 +1,10 @@
 import { LeewayError } from '../../src/core/errors.ts';
+import type { Backlog } from '../../src/core/ports.ts';
 import { SAMPLES } from '../../src/core/tables.ts';
 import { ingest } from '../../src/pipeline/ingest.ts';
 import { bodyOf, scanFrames } from '../../src/transport/frame.ts';
 import { openSpool } from '../../src/transport/spool.ts';
+import type { DropPolicy } from '../../src/transport/spool-quota.ts';
 import { checkSequences, checkStore } from './checker.ts';
 import { SimulatedDisk } from './disk.ts';
 import { type PlantedBug, trimAtHandOver, withBug } from './planted.ts';
@@ -25,11 +27,11 @@ export function simulateEmbedded(seed: bigint, bug: PlantedBug | null = null): P
   const world = new World(seed);
   const disk = new SimulatedDisk(world);
   const store = new SimulatedStore(world);
-  const bytes_max = world.chance(0.2) ? 6_000 : 1_000_000;
+  const spool = spoolSettings(world);
   const service = new SimulatedProcess({
     world,
     name: 'service',
-    program: embeddedService({ world, disk, store, bytes_max, bug }),
+    program: embeddedService({ world, disk, store, spool, bug }),
     onDeath: (_life, hasLostPower) => hasLostPower && disk.loseUnsynced(),
   });
   const sent: Sent[] = [];
@@ -62,21 +64,42 @@ export function simulateEmbedded(seed: bigint, bug: PlantedBug | null = null): P
     },
     isDone: () => senders.every((sender) => sender.isDone) && service.bus?.backlog().frames === 0,
     check: () => {
-      const aside = rejectedKeys(disk);
-      return [...checkStore(store, sent, aside), ...(store.poisoned.size > 0 ? [] : checkSequences(store, sent))];
+      const dropped = droppedOf(service.bus?.backlog());
+      const hasGaps = store.poisoned.size > 0 || dropped.size > 0;
+      return [
+        ...checkStore(store, sent, { aside: rejectedKeys(disk), dropped }),
+        ...(hasGaps ? [] : checkSequences(store, sent)),
+      ];
     },
   });
+}
+
+type SpoolSettings = { readonly bytes_max: number; readonly policy: DropPolicy; readonly reserve_bytes: number };
+
+/** A quota that is never met, or one that soon is; then each policy has its worlds. */
+export function spoolSettings(world: World): SpoolSettings {
+  const bytes_max = world.chance(0.3) ? 3_000 + world.below(4_000) : 1_000_000;
+  const policy = world.pick(['block', 'drop_oldest', 'drop_newest'] as const) ?? 'block';
+  return { bytes_max, policy, reserve_bytes: world.chance(0.5) ? 1_000 : 0 };
+}
+
+/** Records that policy dropped, by source. */
+export function droppedOf(backlog: Backlog | undefined): Map<string, number> {
+  const dropped = new Map<string, number>();
+  for (const { source, records } of backlog?.dropped ?? []) dropped.set(source, (dropped.get(source) ?? 0) + records);
+  return dropped;
 }
 
 type Parts = {
   readonly world: World;
   readonly disk: SimulatedDisk;
   readonly store: SimulatedStore;
-  readonly bytes_max: number;
+  readonly spool: SpoolSettings;
   readonly bug: PlantedBug | null;
 };
 
-function embeddedService({ world, disk, store, bytes_max, bug }: Parts): Program {
+/** The service with everything in it. */
+export function embeddedService({ world, disk, store, spool, bug }: Parts): Program {
   return async (life, onOpen) => {
     const door = disk.door(life, bug === 'ack_before_sync');
     const rows = store.embedded(life, door);
@@ -85,10 +108,12 @@ function embeddedService({ world, disk, store, bytes_max, bug }: Parts): Program
     const clock = world.clock(life);
     const onEvent = ({ kind }: { readonly kind: string }): void => {
       if (kind === 'spool_quarantined') world.count('spool_segment_quarantined');
+      if (kind === 'spool_dropped') world.count('spool_dropped_by_policy');
+      if (kind === 'spool_disk_full') world.count('spool_gave_its_reserve');
     };
-    const spool = await openSpool({ data_dir: '/data', bytes_max, fsync: true, clock, known, disk: door, onEvent });
-    if (spool.backlog().torn_frames > 0) world.count('spool_recovered_torn_tail');
-    const bus = withBug(bug === 'trim_at_bus_ack' ? trimAtHandOver(spool, door) : spool, bug);
+    const opened = await openSpool({ data_dir: '/data', ...spool, fsync: true, clock, known, disk: door, onEvent });
+    if (opened.backlog().torn_frames > 0) world.count('spool_recovered_torn_tail');
+    const bus = withBug(bug === 'trim_at_bus_ack' ? trimAtHandOver(opened, door) : opened, bug);
     onOpen(bus);
     await ingest({ bus, store: rows, clock, onEvent: () => undefined }, never);
   };

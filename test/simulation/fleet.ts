@@ -230,7 +230,7 @@ export class Fleet {
   #check(): string[] {
     const aside = deadKeys(this.#kafka);
     const wrong = [
-      ...checkStore(this.#store, this.#sent, aside),
+      ...checkStore(this.#store, this.#sent, { aside, dropped: new Map() }),
       ...(this.#store.poisoned.size > 0 ? [] : checkSequences(this.#store, this.#sent)),
       ...checkLog(this.#kafka, this.#store, aside),
     ];

@@ -122,10 +122,10 @@ export class SimulatedLog {
     onHigh();
   }
 
-  /** Another producer's message, replicated at once. */
+  /** Another producer's message, replicated at once, and with it what came before. */
   add(partition: SimulatedPartition, message: KafkaOut): void {
-    partition.log.splice(partition.high, 0, { message, at_ms: 0 });
-    partition.high++;
+    partition.log.push({ message, at_ms: 0 });
+    partition.high = partition.log.length;
     this.#options.onHigh();
   }
 
