@@ -43,6 +43,32 @@ function patchRequestQueue(): void {
   };
 }
 
+/** What brokers last said of a group's coordinator, by group, where they refused to name one. */
+const refused_groups = new Map<string, unknown>();
+
+/**
+ * Patch C for kafkajs 2.2.4, src/cluster/index.js lines 384–421: why no broker names the coordinator of a group is thrown
+ * away, and a login without rights looks like a cluster without a coordinator. The answer is kept for the error.
+ */
+function patchCoordinator(): void {
+  const broker: unknown = createRequire(import.meta.url)('kafkajs/src/broker');
+  const prototype: unknown = typeof broker === 'function' ? broker.prototype : null;
+  if (typeof prototype !== 'object' || prototype === null || !('findGroupCoordinator' in prototype))
+    throw new Error('kafkajs has no Broker.findGroupCoordinator: expected version 2.2.4');
+  const patched = prototype as { findGroupCoordinator: (asked: { readonly groupId: string }) => Promise<unknown> }; // checked above
+  const original = patched.findGroupCoordinator;
+  patched.findGroupCoordinator = async function (this: unknown, asked) {
+    try {
+      const found = await original.call(this, asked);
+      refused_groups.delete(asked.groupId);
+      return found;
+    } catch (error) {
+      refused_groups.set(asked.groupId, error);
+      throw error;
+    }
+  };
+}
+
 type PendingQueue = { readonly pending: readonly unknown[] };
 type QueuePrototype = { scheduleCheckPendingRequests: (this: PendingQueue) => void };
 
@@ -59,6 +85,7 @@ function prepare(): void {
   if (prepared) return;
   prepared = true;
   patchRequestQueue();
+  patchCoordinator();
   const compress = promisify(zstdCompress);
   const decompress = promisify(zstdDecompress);
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
@@ -159,7 +186,7 @@ class KafkajsDriver implements KafkaDriver {
       handlers.onAssigned(payload.memberAssignment[topic] ?? []),
     );
     consumer.on(consumer.events.CRASH, ({ payload }) =>
-      handlers.onFailed(failure(payload.error, `the consumer of ${topic}`)),
+      handlers.onFailed(failure(reasonOf(payload.error, group), `the consumer of ${topic}`)),
     );
     // commits once and at once; consumer.commitOffsets would repeat after a rebalance what was meant for the time before
     const latest: { payload: EachBatchPayload | null } = { payload: null };
@@ -178,7 +205,7 @@ class KafkajsDriver implements KafkaDriver {
       });
     } catch (error) {
       await consumer.disconnect().catch(() => undefined); // it never joined
-      throw failure(error, `joining ${group}`);
+      throw failure(reasonOf(error, group), `joining ${group}`);
     }
     return {
       commit: async (offsets) => {
@@ -294,6 +321,12 @@ function protocolName(error: unknown, depth = 0): string | null {
     if (name !== null) return name;
   }
   return null;
+}
+
+/** The broker's own answer where kafkajs only says that it found no coordinator of the group. */
+function reasonOf(error: unknown, group: string): unknown {
+  const isLost = error instanceof kafkajs.KafkaJSGroupCoordinatorNotFound;
+  return isLost ? (refused_groups.get(group) ?? error) : error;
 }
 
 function failure(error: unknown, what: string): LeewayError {

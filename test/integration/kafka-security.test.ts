@@ -1,7 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import kafkajs from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Bus } from '../../src/core/ports.ts';
 import { type KafkaBusOptions, openKafkaBus } from '../../src/transport/kafka-bus.ts';
 import { stepRecord } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
@@ -15,6 +17,32 @@ const DRIVERS = ['kafkajs', 'platformatic'] as const;
 const signal = new AbortController().signal;
 const ADMIN = { name: 'leeway', password: 'correct-horse' };
 const STRANGER = { name: 'stranger', password: 'battery-staple' };
+
+type Rule = readonly [kind: 'TOPIC' | 'GROUP', name: string, operation: 'DESCRIBE' | 'READ' | 'WRITE'];
+
+/** Gives rights to the stranger, by the name of what they are for. */
+async function allow(cluster: KafkaCluster, ca: string, rules: readonly Rule[]): Promise<void> {
+  const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, Kafka, logLevel, ResourcePatternTypes } = kafkajs;
+  const sasl = { mechanism: 'plain', username: ADMIN.name, password: ADMIN.password } as const;
+  const admin = new Kafka({
+    brokers: [...cluster.brokers],
+    ssl: { ca: [ca] },
+    sasl,
+    logLevel: logLevel.NOTHING,
+  }).admin();
+  await admin.connect();
+  const acl = rules.map(([kind, resourceName, operation]) => ({
+    resourceType: AclResourceTypes[kind],
+    resourceName,
+    resourcePatternType: ResourcePatternTypes.LITERAL,
+    principal: `User:${STRANGER.name}`,
+    host: '*',
+    operation: AclOperationTypes[operation],
+    permissionType: AclPermissionTypes.ALLOW,
+  }));
+  await admin.createAcls({ acl });
+  await admin.disconnect();
+}
 
 test.skipIf(why === null)(`SKIPPED, logins and TLS of Kafka are not tested: ${why}`, ({ skip }) => skip());
 
@@ -81,6 +109,38 @@ describe.skipIf(why !== null)('Kafka with logins and TLS', () => {
       const stranger = { ...login(STRANGER, 'plain'), scratch_dir: directory.path };
       await expect(openKafkaBus(stranger)).rejects.toMatchObject({ code: 'LW-KAFKA-AUTH' });
       await expect(openKafkaBus({ ...stranger, create_topics: null })).rejects.toThrow(/or this login may not see it/);
+    });
+
+    test(`${driver}: a login that may look and not write or read hears so by name, and works on once it may`, async () => {
+      await using place = await kafkaSubject(login(ADMIN, 'plain'));
+      const { topic_prefix = '' } = place.options;
+      await (await place.open())[Symbol.asyncDispose](); // creates the topics
+      const topics = [`${topic_prefix}frames.v1`, `${topic_prefix}deadletter.v1`];
+      await allow(
+        cluster,
+        ca,
+        topics.map((topic): Rule => ['TOPIC', topic, 'DESCRIBE']),
+      );
+      const { sasl } = login(STRANGER, 'plain');
+      const options = { ...(sasl && { sasl }), create_topics: null, publish_timeout_ms: 1_000 };
+      const untilSeen = (): Promise<Bus> => place.openWith(options).catch(untilSeen); // brokers hear of rights in their own time
+      await using bus = await untilSeen();
+      const batch = { source: 'node-1', epoch: 1, sequence: 1, records: [stepRecord(1)] };
+      await expect(bus.publish(batch, signal)).rejects.toMatchObject({ code: 'LW-KAFKA-AUTH' });
+      const reader = consuming(bus);
+      const isTold = (): boolean =>
+        place.events.some(({ kind, reason }) => kind === 'kafka_consumer_failed' && reason.includes('Kafka refused'));
+      await until('the reader is refused', isTold);
+      const [frames = ''] = topics;
+      const rules: Rule[] = [
+        ['TOPIC', frames, 'WRITE'],
+        ['TOPIC', frames, 'READ'],
+        ['GROUP', `${topic_prefix}workers`, 'READ'],
+      ];
+      await allow(cluster, ca, rules);
+      while (!(await bus.publish(batch, signal).catch(() => null)));
+      await until('the frame', () => reader.frames.length >= 1);
+      await reader.end();
     });
 
     test(`${driver}: a certificate that no authority of ours signed is refused`, async () => {

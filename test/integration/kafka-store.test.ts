@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { ingest } from '../../src/pipeline/ingest.ts';
 import { openEmbeddedStore } from '../../src/store/embedded.ts';
+import { kafkajsDriver } from '../../src/transport/kafkajs-driver.ts';
 import { heartbeat, steps } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { type KafkaCluster, startKafka, whyNoKafka } from './kafka-broker.ts';
@@ -64,5 +65,40 @@ describe.skipIf(why !== null)('Kafka before a real store', () => {
         sequence_max: 4,
         sequences: 4,
       });
+  });
+
+  test('a message has its source as key, and all messages of a source lie in one partition', async () => {
+    await using place = await kafkaSubject(kafkaOptions(cluster.brokers, 'platformatic'));
+    await using bus = await place.open();
+    const sources = Array.from({ length: 20 }, (_, index) => `node-${index}`);
+    for (const sequence of [1, 2, 3])
+      await Promise.all(
+        sources.map((source) => bus.publish({ source, epoch: 1, sequence, records: steps(0, 2) }, signal)),
+      );
+    const driver = kafkajsDriver({
+      brokers: cluster.brokers,
+      tls: false,
+      sasl: null,
+      session_timeout_ms: 6_000,
+      heartbeat_ms: 300,
+    });
+    const partitions = new Map<string, number[]>();
+    const consumer = await driver.consume(`${place.options.topic_prefix}frames.v1`, 'keys', {
+      onAssigned: () => undefined,
+      onMessages: (partition, messages) => {
+        for (const { key } of messages)
+          partitions.set(String(key), [...(partitions.get(String(key)) ?? []), partition]);
+      },
+      onFailed: (error) => {
+        throw error;
+      },
+    });
+    const count = (): number => [...partitions.values()].reduce((sum, list) => sum + list.length, 0);
+    await until('60 messages', () => count() >= 60);
+    await consumer.close();
+    await driver.close();
+    expect([...partitions.keys()].toSorted()).toEqual(sources.toSorted());
+    for (const [source, list] of partitions) expect(new Set(list).size, source).toBe(1);
+    expect(new Set([...partitions.values()].flat()).size).toBeGreaterThan(1);
   });
 });
