@@ -21,6 +21,7 @@ test.skipIf(why === null)(`SKIPPED, a cluster of Kafka is not tested: ${why}`, (
 
 describe.skipIf(why !== null)('a Kafka cluster of three', () => {
   let cluster: KafkaCluster;
+  let dead = 0;
 
   beforeAll(async () => {
     cluster = await startKafka({ nodes: 3 });
@@ -59,12 +60,34 @@ describe.skipIf(why !== null)('a Kafka cluster of three', () => {
     });
     const least = (): number => Math.min(...DRIVERS.map((driver) => acks.get(driver) ?? 0));
     await until('both are under way', () => least() >= 200);
-    await cluster.kill(await coordinator(cluster.brokers));
+    dead = await coordinator(cluster.brokers);
+    await cluster.kill(dead);
     const before = new Map(acks);
     await until('both publish again', () =>
       DRIVERS.every((driver) => (acks.get(driver) ?? 0) > (before.get(driver) ?? 0) + 200),
     );
     stop.abort();
     await Promise.all(runs);
+  });
+
+  // goes on with the two nodes that are left
+  test('with one node of three left nothing is acknowledged: acks=all waits for two replicas', async () => {
+    const places = await Promise.all(DRIVERS.map((driver) => kafkaSubject(kafkaOptions(cluster.brokers, driver))));
+    const buses = await Promise.all(places.map((place) => place.openWith({ publish_timeout_ms: 3_000 })));
+    const publish = (sequence: number) =>
+      Promise.allSettled(
+        buses.flatMap((bus) =>
+          // every partition, so that some are led by the node that stays
+          Array.from({ length: 12 }, (_, index) =>
+            bus.publish({ source: `node-${index}`, epoch: 1, sequence, records: [stepRecord(sequence)] }, signal),
+          ),
+        ),
+      );
+    const statuses = async (sequence: number): Promise<Set<string>> =>
+      new Set((await publish(sequence)).map(({ status }) => status));
+    expect(await statuses(1)).toEqual(new Set(['fulfilled']));
+    await cluster.kill((dead + 1) % 3);
+    expect(await statuses(2)).toEqual(new Set(['rejected']));
+    await Promise.all([...buses, ...places].map((one) => one[Symbol.asyncDispose]()));
   });
 });
