@@ -32,7 +32,7 @@ export async function finishDelivery(
   try {
     if (outcome.kind === 'ok') await disk.unlink(segment.path);
     else {
-      await noteReason(disk, `${segment.path}.rejected${REASON_SUFFIX}`, outcome);
+      await noteReason(disk, `${segment.path}.rejected`, outcome);
       await disk.rename(segment.path, `${segment.path}.rejected`);
       await disk.syncDirectory(path.dirname(segment.path));
     }
@@ -42,13 +42,11 @@ export async function finishDelivery(
   }
 }
 
-/** A disk that does not take the reason keeps no segment from being set aside. */
-async function noteReason(disk: SpoolDisk, file: string, { code, reason }: Reject): Promise<void> {
+/** Notes why `file` is set aside. A disk that does not take the reason keeps nothing from being set aside. */
+export async function noteReason(disk: SpoolDisk, file: string, { code, reason }: Reject): Promise<void> {
+  const note = { code, reason: reason.slice(0, REASON_CHARACTERS_MAX) };
   try {
-    await disk.write(
-      file,
-      Buffer.from(`${JSON.stringify({ code, reason: reason.slice(0, REASON_CHARACTERS_MAX) })}\n`),
-    );
+    await disk.write(`${file}${REASON_SUFFIX}`, Buffer.from(`${JSON.stringify(note)}\n`));
   } catch (error) {
     if (systemCode(error) === null) throw error;
   }

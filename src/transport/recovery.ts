@@ -33,7 +33,8 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
   const found = { segments: [], headers: [], rejected: [], number_max: 0, torn_frames: 0, damaged_frames: 0 } as {
     -readonly [Key in keyof Recovered]: Recovered[Key] extends readonly (infer Item)[] ? Item[] : Recovered[Key];
   };
-  for (const name of await disk.list(directory)) {
+  const names = await disk.list(directory);
+  for (const name of names) {
     const match = NAME.exec(name);
     if (match === null) continue;
     const [, digits = '', table, suffix] = match;
@@ -42,6 +43,8 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     if (suffix === '.tmp') await disk.unlink(file);
     if (suffix === '.tmp' || suffix === '.bad' || !isTable(table)) continue;
     if (suffix === '.rejected') {
+      // a part of a segment that is still there: all of it is delivered again, and what is refused set aside again
+      if (names.includes(segmentFile(Number(digits), table))) continue;
       found.rejected.push(...scanned(await disk.read(file), table, file).frames.map((frame) => frame.header));
       continue;
     }
@@ -64,6 +67,8 @@ export type ReadSegment = {
   readonly headers: readonly FrameHeader[];
   readonly torn: 0 | 1;
   readonly damaged: 0 | 1;
+  /** Frames that the store refused and that were set aside alone; the segment's tally is without them. */
+  readonly refused?: readonly FrameHeader[];
 };
 
 /**

@@ -169,8 +169,8 @@ export class SpoolShelf {
     const again = await finishDelivery(this.#options.disk, segment, outcome);
     if (again !== null) return again;
     this.#forget(segment);
-    if (outcome.kind === 'reject')
-      for (const header of read.headers) this.#quarantinedBatches.add(header, header.sequence);
+    for (const header of outcome.kind === 'reject' ? read.headers : (read.refused ?? []))
+      this.#quarantinedBatches.add(header, header.sequence);
     for (const count of segment.tally) {
       // what was acknowledged and is not in the file any more, or was rejected whole, is declared
       const held = read.segment?.tally.find((other) => other.source === count.source && other.epoch === count.epoch);

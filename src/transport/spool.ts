@@ -2,10 +2,11 @@ import path from 'node:path';
 import { assert } from '../core/assert.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { ok, type Outcome } from '../core/outcome.ts';
+import type { Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
 import { SAMPLES, type TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
+import { deliverFrames } from './deliver-frames.ts';
 import { readDelivery } from './delivery-file.ts';
 import { type SpoolDisk, systemDisk } from './disk.ts';
 import { segmentOf } from './frame.ts';
@@ -380,15 +381,12 @@ class Spool implements Bus {
       const what = read.segment === null ? 'the file holds nothing' : 'whole frames kept, the damaged file is .bad';
       this.#event('spool_damaged', `${segment.path}: ${what}`);
     }
-    const { table, path: file } = segment;
-    const rows = read.segment?.rows ?? 0;
-    const outcome = rows === 0 ? ok(undefined) : await handle({ table, path: file, rows, frames: read.headers });
-    if (outcome.kind === 'retry') return outcome;
-    const again = await this.#shelf.finish(segment, read, outcome);
+    const delivered = await deliverFrames(this.#disk, segment, read, handle);
+    if (delivered.kind === 'retry') return delivered;
+    const again = await this.#shelf.finish(segment, delivered.read, delivered.outcome);
     if (again !== null) return again;
-    if (outcome.kind === 'reject')
-      this.#event('spool_quarantined', `${file}.rejected: ${rows} rows; ${outcome.code} ${outcome.reason}`);
-    return outcome;
+    if (delivered.refusal !== null) this.#event('spool_quarantined', delivered.refusal);
+    return delivered.outcome;
   }
 }
 

@@ -19,12 +19,13 @@ function open(data_dir: string): Promise<Bus> {
   return openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock: systemClock, known, close_ms: 0 });
 }
 
-/** Consumes until `deliveries` of them were judged. */
-async function consume(bus: Bus, deliveries: number, judge: (delivery: Delivery) => Outcome): Promise<Delivery[]> {
+/** Consumes one segment; every delivery that it takes until the segment is done with. */
+async function consume(bus: Bus, judge: (delivery: Delivery) => Outcome): Promise<Delivery[]> {
   const stop = new AbortController();
   const seen: Delivery[] = [];
   await bus.consume(async (delivery) => {
-    if (seen.push(delivery) === deliveries) stop.abort();
+    seen.push(delivery);
+    stop.abort(); // what is under way is finished
     return judge(delivery);
   }, stop.signal);
   return seen;
@@ -38,7 +39,7 @@ async function spoolWithLetter(data_dir: string): Promise<string> {
     bus.publish({ source: 'node-1', epoch: 7, sequence: 2, records: steps(10, 15) }, signal),
     bus.publish({ source: 'node-2', epoch: 8, sequence: 9, records: steps(20, 23) }, signal),
   ]);
-  await consume(bus, 1, () => REFUSED);
+  await consume(bus, () => REFUSED);
   return path.join(data_dir, 'spool');
 }
 
@@ -87,7 +88,7 @@ test('what is replayed waits for the store again with the lineage it had, and is
   expect(await bus.publish({ source: 'node-1', epoch: 7, sequence: 1, records: steps(0, 10) }, signal)).toEqual({
     repeated: true,
   });
-  const [delivery] = await consume(bus, 1, () => ok(undefined));
+  const [delivery] = await consume(bus, () => ok(undefined));
   // frame i of segment 1 has lineage 1 · 2^20 + i
   expect(delivery?.frames.map(({ lineage }) => lineage)).toEqual([1_048_576n, 1_048_577n, 1_048_578n]);
   expect(bus.backlog()).toMatchObject({ frames: 0, quarantined: [], in_flight: [] });
@@ -100,7 +101,7 @@ test('what the store refuses once more is set aside once more, with the new reas
   for (const letter of await letters(spool)) await replaySpoolLetter(disk, letter);
   {
     await using bus = await open(directory.path);
-    await consume(bus, 1, () => ({ ...REFUSED, reason: 'still wrong' }));
+    await consume(bus, () => ({ ...REFUSED, reason: 'still wrong' }));
   }
   expect(await letters(spool)).toMatchObject([{ id: '000000000001-step', reason: 'still wrong', rows: 18 }]);
 });
@@ -129,7 +130,7 @@ test('a disk that takes no note sets the segment aside all the same', async () =
   const options = { data_dir: directory.path, bytes_max: 1e9, fsync: false, clock: systemClock, known, close_ms: 0 };
   await using bus = await openSpool({ ...options, disk: { ...disk, write: () => Promise.reject(full) } });
   await bus.publish({ source: 'node-1', epoch: 7, sequence: 1, records: steps(0, 10) }, signal);
-  await consume(bus, 1, () => REFUSED);
+  await consume(bus, () => REFUSED);
   expect(bus.backlog().quarantined).toEqual([{ source: 'node-1', epoch: 7, records: 10 }]);
   expect(await readdir(path.join(directory.path, 'spool'))).toContain('000000000001-step.native.rejected');
 });

@@ -2,6 +2,7 @@ import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LeewayError, systemCode } from '../../core/errors.ts';
 import { lockDataDir } from '../../store/data-dir-lock.ts';
+import { REASON_SUFFIX } from '../../transport/delivery-file.ts';
 import { systemDisk } from '../../transport/disk.ts';
 import { replaySpoolLetter, type SpoolLetter, spoolLetters } from '../../transport/spool-letters.ts';
 import type { Letter, LetterBox, Replayed } from './letter.ts';
@@ -47,7 +48,8 @@ function idOf({ id, kind }: SpoolLetter): string {
 }
 
 async function shown({ path, ...letter }: SpoolLetter): Promise<Letter> {
-  const { mtimeMs } = await stat(path);
+  // the note is written when the segment is set aside; without one the segment itself was written last
+  const { mtimeMs } = await stat(`${path}${REASON_SUFFIX}`).catch(() => stat(path));
   const why = 'its whole frames were stored; the rest is unreadable';
   return {
     ...letter,
