@@ -109,10 +109,9 @@ export class CatalogMapper {
   }
 
   *#readSamples(samples: SampleReader, sieve: Uint8Array): Generator<Reading> {
-    const { ids, rows } = samples;
-    for (let row = 0; row < rows; row++) {
-      const low = ids[row * 2] as number; // row < rows
-      if (sieve[low & (SIEVE - 1)] === 0) continue;
+    const { ids } = samples;
+    for (const row of sieved(ids, sieve)) {
+      const low = ids[row * 2] as number; // a row of the samples
       const mapped = this.#by_low.get(low)?.find(({ high }) => high === ids[row * 2 + 1]);
       if (mapped === undefined) continue;
       const { gpu, part } = mapped;
@@ -140,6 +139,13 @@ export class CatalogMapper {
       if (values.every(Number.isFinite)) yield { part, at_ms, values, bounds: custom_values.map(Number) };
     }
   }
+}
+
+/** Rows whose id may be one of ours. */
+function sieved(ids: Int32Array, sieve: Uint8Array): number[] {
+  const rows: number[] = [];
+  for (let at = 0; at < ids.length; at += 2) if (sieve[(ids[at] as number) & (SIEVE - 1)] !== 0) rows.push(at >> 1);
+  return rows;
 }
 
 function isStale(samples: SampleReader, row: number): boolean {

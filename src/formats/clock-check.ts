@@ -9,6 +9,7 @@ import { SampleReader } from './sample-reader.ts';
 const KEPT_MAX = 10_000;
 const HISTOGRAMS_KEPT_MAX = 1_000;
 const CODE = 'clock';
+const TWO_32 = 4_294_967_296;
 
 /** A body without what the clock forbids, and that. */
 export type ClockChecked = {
@@ -25,8 +26,7 @@ export type ClockChecked = {
 export function checkClock(decoded: DecodedSamples, samples: SampleRows, now_ms: number): ClockChecked {
   const reader = new SampleReader(samples);
   const isOff = (at_ms: number): boolean => at_ms > now_ms + CLOCK_OFF_MS_MAX || at_ms < now_ms - CLOCK_OFF_MS_MAX;
-  const rows: number[] = [];
-  for (let row = 0; row < reader.rows; row++) if (isOff(reader.at_ms(row))) rows.push(row);
+  const rows = rowsOutside(reader.times, now_ms - CLOCK_OFF_MS_MAX, now_ms + CLOCK_OFF_MS_MAX);
   const histograms = decoded.histograms.filter(({ at_ms }) => isOff(at_ms));
   const exemplars = decoded.exemplars.filter(({ at_ms }) => at_ms !== 0 && isOff(at_ms));
   const points = rows.length + histograms.length;
@@ -47,6 +47,16 @@ export function checkClock(decoded: DecodedSamples, samples: SampleRows, now_ms:
     samples: rows.length === 0 ? samples : without(samples, rows),
     off: [...asideSamples(reader, rows, reason), ...asideHistograms(histograms, reason)],
   };
+}
+
+/** Rows whose time lies outside the closed range; two words a row, low first. */
+function rowsOutside(times: Int32Array, least_ms: number, most_ms: number): number[] {
+  const rows: number[] = [];
+  for (let at = 0; at < times.length; at += 2) {
+    const at_ms = (times[at + 1] as number) * TWO_32 + ((times[at] as number) >>> 0); // at < times.length, which is even
+    if (at_ms > most_ms || at_ms < least_ms) rows.push(at >> 1);
+  }
+  return rows;
 }
 
 function asideSamples(reader: SampleReader, rows: readonly number[], reason: string): Omit<SetAside, 'source'>[] {

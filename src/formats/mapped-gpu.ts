@@ -76,7 +76,7 @@ export class MappedGpus {
         blankReason({ text: text(), type: mapping.kind }) ?? (value === BLANK_DOUBLE ? 'unsupported' : null);
       if (blank !== null) return reading.absent(place, recordQuality(blank));
     }
-    const own = mapping.unit === '' ? value : Number(scaled(text(), mapping.unit) ?? Number.NaN);
+    const own = inBaseUnit(mapping.unit, value, text);
     const [least, most] = metricOf(mapping.metric).range;
     if (place.kind === 'mask') {
       for (const { reason, active } of throttleReasons(own))
@@ -107,6 +107,28 @@ export class MappedGpus {
     this.#touched = new Set();
     return records;
   }
+}
+
+/** What an integer in a unit is multiplied with, or divided by: exact while the product is, and rounded once. */
+const FACTORS: Readonly<Record<string, readonly [times: number, over: number]>> = {
+  B: [1, 1],
+  C: [1, 1],
+  W: [1, 1],
+  J: [1, 1],
+  MiB: [1_048_576, 1],
+  MHz: [1_000_000, 1],
+  '%': [1, 100],
+  mJ: [1, 1_000],
+  mW: [1, 1_000],
+};
+
+/** The value in the catalog's unit, as `scaled` gives it for the value's digits; NaN where that is none. */
+function inBaseUnit(unit: string, value: number, text: () => string): number {
+  if (unit === '') return value;
+  const factor = FACTORS[unit];
+  if (factor !== undefined && Number.isSafeInteger(value * factor[0]) && Number.isInteger(value))
+    return (value * factor[0]) / factor[1];
+  return Number(scaled(text(), unit) ?? Number.NaN);
 }
 
 function recordOf({ fallback_node }: Device, [at_ms, reading]: readonly [number, GpuReading]): LeewayRecord[] {

@@ -9,7 +9,8 @@ export class SampleReader {
   readonly rows: number;
   /** Two words a row, low first. */
   readonly ids: Int32Array;
-  readonly #at: Int32Array;
+  /** Times, Unix ms, as two words a row, low first. */
+  readonly times: Int32Array;
   readonly #mantissa: Int16Array | Int32Array;
   readonly #isWide: boolean;
   readonly #exponent: Int8Array;
@@ -18,7 +19,7 @@ export class SampleReader {
   constructor({ rows, id, at_ms, mantissa, mantissa_type, exponent }: SampleRows) {
     this.rows = rows;
     this.ids = new Int32Array(id.buffer, id.byteOffset, rows * 2);
-    this.#at = new Int32Array(at_ms.buffer, at_ms.byteOffset, rows * 2);
+    this.times = new Int32Array(at_ms.buffer, at_ms.byteOffset, rows * 2);
     this.#isWide = mantissa_type === 'Int64';
     this.#mantissa =
       mantissa_type === 'Int16'
@@ -34,7 +35,7 @@ export class SampleReader {
 
   /** Time of a row, Unix ms. */
   at_ms(row: number): number {
-    return (this.#at[row * 2 + 1] as number) * TWO_32 + ((this.#at[row * 2] as number) >>> 0); // row < rows
+    return (this.times[row * 2 + 1] as number) * TWO_32 + ((this.times[row * 2] as number) >>> 0); // row < rows
   }
 
   /** Value of a row; a 64-bit integer above 2^53 as the nearest double. */

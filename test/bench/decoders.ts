@@ -4,6 +4,7 @@ import { ok, type Outcome } from '../../src/core/outcome.ts';
 import { integerBelow, seededRandom } from '../../src/core/random.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import { CatalogMapper } from '../../src/formats/catalog-mapper.ts';
+import { checkClock } from '../../src/formats/clock-check.ts';
 import type { DecodedSamples, SampleTarget } from '../../src/formats/decoded-samples.ts';
 import { DCGM_RULES } from '../../src/formats/dcgm-fields.ts';
 import { decodeOtlpMetrics } from '../../src/formats/otlp-metrics.ts';
@@ -108,8 +109,9 @@ function round({ bodies, decode }: Case, { target, mapper }: Sender, unpack: Sna
     rows += outcome.value.samples_count;
     const samples = target.columns.take();
     const taken = cpu_ms();
+    const checked = checkClock(outcome.value, samples, AT);
     mapper.learn(target.book.drainNew());
-    mapper.take(samples, outcome.value.histograms);
+    mapper.take(checked.samples, checked.decoded.histograms);
     map_ms += cpu_ms() - taken;
     unpack_ms += middle - begin;
     decode_ms += end - middle;
