@@ -13,7 +13,7 @@ export const command = defineCommand({
   name: 'deadletter',
   summary: 'Lists what was set aside instead of being stored, with the reason, and puts it back.',
   usage: 'deadletter list|replay [ID…] [--all] [--config FILE] [--data-dir DIR] [--format json]',
-  examples: ['leeway deadletter list', 'leeway deadletter replay 000000000012-step', 'leeway deadletter replay --all'],
+  examples: ['leeway deadletter list', 'leeway deadletter replay 000000000001-step', 'leeway deadletter replay --all'],
   options: {
     all: { type: 'boolean', about: 'replay everything that can be replayed' },
     config: { type: 'string', value: 'FILE', about: 'configuration; without it leeway.config.json where it exists' },
