@@ -19,8 +19,8 @@ import type { CollectorEvents } from './collecting.ts';
 const ACCOUNT_MS = 10_000;
 
 /**
- * Compares emitted with stored every ten seconds and tells /metrics; each source with rows has two findings, records that do not
- * add up and batches that never came, 0 when there are none.
+ * Compares emitted with stored every ten seconds and tells /metrics; each source with rows has three findings: records that do
+ * not add up, batches that never came, and how long the oldest record waits, 0 when there are none.
  */
 export function accountWatch(doors: {
   readonly store: Store;
@@ -37,7 +37,7 @@ export function accountWatch(doors: {
     looked_ms = now_ms;
     const totals = deliveryTotals(await deliveryAccount(doors, doors.losses(), signal));
     doors.metrics.delivery(totals, now_ms);
-    findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms)]);
+    findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms), delay(total, now_ms)]);
     return findings;
   };
 }
@@ -65,8 +65,23 @@ function gap({ source, batches_lost, emitted, stored, in_flight }: DeliveryTotal
     value: batches_lost,
     data_count: emitted,
     coverage_ratio: 1,
-    title: `${batches_lost} ${batches_lost === 1 ? 'batch' : 'batches'} of ${source} never arrived, and nobody declared them lost`,
+    title: `${batches_lost} ${batches_lost === 1 ? 'batch' : 'batches'} of ${source} never arrived, and nobody declared that`,
     evidence: { batches_lost, emitted, stored, in_flight },
+  };
+}
+
+function delay({ source, oldest_in_flight_ms, in_flight, emitted }: DeliveryTotal, now_ms: number): Finding {
+  const oldest_ms = oldest_in_flight_ms ?? 0;
+  return {
+    ...ownFinding(source, now_ms),
+    name: 'delivery.delay',
+    key: `source:${source}/delay`,
+    cause: 'storage',
+    value: oldest_ms,
+    data_count: emitted,
+    coverage_ratio: emitted === 0 ? 1 : 1 - in_flight / emitted,
+    title: `${in_flight} records of ${source} were acknowledged and wait for the store, the oldest for ${Math.round(oldest_ms / 1000)} s`,
+    evidence: { oldest_in_flight_ms: oldest_ms, in_flight },
   };
 }
 

@@ -142,7 +142,10 @@ function readService(parts: ServiceParts): Services['read'] {
         listModels(control, {}, ALL),
         account(),
       ]);
-      const lag_ms = parts.bus.backlog().oldest_ms;
+      // where the bus does not know what waits in it, the account does
+      const ages = delivery.flatMap(({ oldest_in_flight_ms }) => oldest_in_flight_ms ?? []);
+      const lag_ms =
+        parts.acknowledged === null ? parts.bus.backlog().oldest_ms : ages.reduce((a, b) => Math.max(a, b), 0);
       return overview({ store, control, costs, jobs: jobs.items, models: models.items, delivery, lag_ms, now_ms });
     },
     sources: async (filter, paging) =>

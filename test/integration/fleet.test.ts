@@ -115,6 +115,9 @@ describe.skipIf(missing !== null)(`the fleet ${missing ?? `(seed ${seed})`}`, ()
     });
     expect(first).toMatchObject({ source: 'node-1', emitted: 60, stored: 0, in_flight: 60 });
     expect(first.oldest_in_flight_ms).toBeGreaterThan(0);
+    const { delivery } = await get<{ delivery: { in_flight: number; lag_ms: number } }>(console, '/api/v1/overview');
+    expect(delivery.in_flight).toBe(60);
+    expect(delivery.lag_ms).toBeGreaterThan(0);
     const running = { gateway, worker: await fleet.start('worker') };
     const random = seededRandom(seed);
     const sending = Promise.all([sendAll(() => running.gateway, 60), writeAll(() => running.gateway, 60)]);

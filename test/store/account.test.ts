@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
 import { ok } from '../../src/core/outcome.ts';
+import { integerBelow, seededRandom } from '../../src/core/random.ts';
 import type { Bus, Store } from '../../src/core/ports.ts';
 import { ingest } from '../../src/pipeline/ingest.ts';
 import { AccountReader } from '../../src/store/account.ts';
@@ -147,4 +148,61 @@ test('the ledger read in chunks, or again after any statement failed, gives the 
       expect(await flaky.read()).toMatchObject(expected);
     }
   }
+}, 20_000);
+
+test('whatever order frames come in, reading on in small chunks counts what reading them one by one counts', async () => {
+  const seed = Date.now() % 1_000_000;
+  const random = seededRandom(seed);
+  await using place = await open();
+  const reader = new AccountReader((sql, parameters) => place.store.query(sql, parameters, signal), systemClock, {
+    chunk_frames: 7,
+  });
+  type Model = { frame_rows: number; late: number; sequences: Set<number>; newest: Map<string, number> };
+  const model = new Map<string, Model>();
+  const places = [0, 0];
+  for (let round = 0; round < 4; round++) {
+    const values = Array.from({ length: 40 }, () => {
+      const stream = integerBelow(random, 2);
+      const source = `it's \\ ${integerBelow(random, 2)}`;
+      const table = ['step', 'gpu'][integerBelow(random, 2)] ?? 'step';
+      const place = (places[stream] = (places[stream] ?? 0) + 1);
+      // mostly rising, sometimes far behind
+      const sequence = Math.max(1, 5 * round + integerBelow(random, 12) - (integerBelow(random, 8) === 0 ? 15 : 0));
+      const rows = 1 + integerBelow(random, 9);
+      const duplicates = integerBelow(random, rows + 1);
+      const own = model.get(source) ?? { frame_rows: 0, late: 0, sequences: new Set(), newest: new Map() };
+      model.set(source, own);
+      const group = `${stream} ${table}`;
+      own.frame_rows += rows;
+      own.sequences.add(sequence);
+      if (sequence < (own.newest.get(group) ?? 0)) own.late += rows - duplicates;
+      own.newest.set(group, Math.max(own.newest.get(group) ?? 0, sequence));
+      const lineage = (BigInt(stream) << 52n) + BigInt(place);
+      const name = source.replaceAll('\\', '\\\\').replaceAll("'", "\\'");
+      return `(${lineage}, '${name}', 1, ${sequence}, 1, '${table}', ${rows}, ${duplicates}, now64(3))`;
+    });
+    await place.store.query(
+      `INSERT INTO leeway.frames (lineage, source, epoch, sequence, parts, \`table\`, rows, duplicates, stored_at)
+SETTINGS async_insert = 0 VALUES ${values.join(', ')}`,
+      {},
+      signal,
+    );
+    const accounts = await reader.read();
+    expect(accounts).toHaveLength(model.size);
+    for (const { source, frame_rows, late, gaps, sequence_min, sequence_max } of accounts) {
+      const own = model.get(source);
+      const missing: number[] = [];
+      for (let sequence = sequence_min; sequence <= sequence_max; sequence++)
+        if (own?.sequences.has(sequence) === false) missing.push(sequence);
+      const listed = gaps.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, index) => from + index));
+      expect({ seed, source, frame_rows, late, missing: listed }).toEqual({
+        seed,
+        source,
+        frame_rows: own?.frame_rows,
+        late: own?.late,
+        missing,
+      });
+    }
+  }
+  expect([...model.values()].reduce((sum, { late }) => sum + late, 0)).toBeGreaterThan(0);
 }, 20_000);

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { accountWatch } from '../../src/compose/self-watch.ts';
+import { absentBus, absentStore } from '../../src/compose/absent-doors.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import type { Backlog, StoredAccount } from '../../src/core/ports.ts';
+import type { DeliveryLevels } from '../../src/telemetry/delivery-gauges.ts';
+
+const signal = new AbortController().signal;
+const START_MS = 1_767_225_600_000;
+
+const WHOLE: StoredAccount = {
+  source: 'node-1',
+  epoch: 1,
+  frame_rows: 100,
+  duplicates_absorbed: 10,
+  stored: 90,
+  sequence_min: 1,
+  sequence_max: 10,
+  sequences: 10,
+  gaps: [],
+  late: 0,
+};
+
+/** A watch over a store and a bus that say what `state` holds; `shown` is what /metrics was told. */
+function watched(state: { stored: StoredAccount[]; in_flight: Backlog['in_flight']; looks: number }) {
+  const shown: (readonly DeliveryLevels[])[] = [];
+  const bus = absentBus();
+  const watch = accountWatch({
+    store: {
+      ...absentStore(),
+      account: async () => {
+        state.looks++;
+        return state.stored;
+      },
+    },
+    bus: { ...bus, backlog: () => ({ ...bus.backlog(), in_flight: state.in_flight }) },
+    clock: systemClock,
+    acknowledged: null,
+    losses: () => [],
+    metrics: { delivery: (levels) => void shown.push(levels) },
+  });
+  const values = async (now_ms: number) =>
+    (await watch(now_ms, signal)).map(({ name, value, title }) => ({ name, value, title }));
+  return { values, shown };
+}
+
+test('a source whose account is whole has three findings of value 0', async () => {
+  const { values, shown } = watched({ stored: [WHOLE], in_flight: [], looks: 0 });
+  expect((await values(START_MS)).map(({ name, value }) => [name, value])).toEqual([
+    ['delivery.imbalance', 0],
+    ['delivery.gap', 0],
+    ['delivery.delay', 0],
+  ]);
+  expect(shown).toMatchObject([[{ source: 'node-1', emitted: 90, stored: 90, unaccounted: 0 }]]);
+});
+
+test('vanished rows, batches that never came and records that wait are findings of their own, summed over epochs', async () => {
+  const vanished = { ...WHOLE, epoch: 2, stored: 83 };
+  const gapped = { ...WHOLE, epoch: 3, sequences: 9, gaps: [[4, 4] as const] };
+  const waiting = { source: 'node-1', epoch: 4, records: 5, oldest_ms: 400_000, sequence_min: 1 };
+  const { values, shown } = watched({ stored: [vanished, gapped], in_flight: [waiting], looks: 0 });
+  expect(await values(START_MS)).toEqual([
+    {
+      name: 'delivery.imbalance',
+      value: 7, // 90 less 83
+      title: '7 records of node-1 were acknowledged and are not in the store',
+    },
+    { name: 'delivery.gap', value: 1, title: '1 batch of node-1 never arrived, and nobody declared that' },
+    {
+      name: 'delivery.delay',
+      value: 400_000,
+      title: '5 records of node-1 were acknowledged and wait for the store, the oldest for 400 s',
+    },
+  ]);
+  expect(shown).toMatchObject([
+    [{ emitted: 185, stored: 173, in_flight: 5, unaccounted: 7, batches_lost: 1, oldest_in_flight_ms: 400_000 }],
+  ]);
+});
+
+test('rows are counted every ten seconds, however often the findings are asked for', async () => {
+  const state = { stored: [WHOLE], in_flight: [], looks: 0 };
+  const { values, shown } = watched(state);
+  for (let second = 0; second < 25; second++) await values(START_MS + second * 1_000);
+  expect([state.looks, shown.length]).toEqual([3, 3]);
+});
