@@ -9,9 +9,10 @@ import type { LinkGap } from '../formats/link-batch.ts';
 import type { Publisher } from '../pipeline/publish.ts';
 import { lockDataDir } from '../store/data-dir-lock.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
-import { type SpoolDisk, systemDisk } from '../transport/disk.ts';
+import type { SpoolDisk } from '../transport/disk.ts';
 import { reserveBytes } from '../transport/disk-space.ts';
 import { Forwarder } from '../transport/forward.ts';
+import { forwardDisk } from '../transport/forward-disk.ts';
 import { openGatewayLink } from '../transport/forward-link.ts';
 import { ForwardLog } from '../transport/forward-log.ts';
 import { ForwardSpool } from '../transport/forward-spool.ts';
@@ -26,7 +27,7 @@ const DRAIN_MS = 5_000;
 const DRAIN_LOOK_MS = 20;
 const LOSS_REPORT_MS = 60_000;
 /** A segment waits this long for more: a file, a sync and a request each cost the node about 1 ms of CPU. */
-const CLOSE_MS = 1_000;
+const CLOSE_MS = 2_000;
 /** What is read, decoded and sent at once after an outage: about 10 MB of memory. */
 const SEGMENT_BYTES_MAX = 2 * 1_048_576;
 const SEGMENT_ROWS_MAX = 5_000;
@@ -108,7 +109,7 @@ async function openBus(
 ): Promise<LocalBus> {
   const { spool } = config;
   const data_dir = join(paths.data_dir, 'sidecar'); // not that of a service that used this directory before
-  const disk = systemDisk(spool.fsync);
+  const disk = forwardDisk(spool.fsync);
   const log = await ForwardLog.open(disk, join(data_dir, 'spool'), () =>
     integerBelow(systemRandom, Number.MAX_SAFE_INTEGER),
   );

@@ -20,7 +20,7 @@ export type LinkOptions = {
   /** The bearer token; read again whenever the gateway does not know the last one. Null: none is sent. */
   readonly readToken: () => Promise<string | null>;
   readonly clock: Clock;
-  /** Time for one message, connecting included. Default 10 s. */
+  /** How long a connection may be silent, while it is made and while it is used. Default 10 s. */
   readonly timeout_ms?: number;
   readonly onEvent: (event: LinkEvent) => void;
 };
@@ -128,14 +128,6 @@ class Link implements GatewayLink {
     if (rest_ms > 0) return retry('LW-OVERLOADED', `${host} asked to be left alone for ${rest_ms} ms`, rest_ms);
     if (body.bytes.length > LIMITS.body_compressed_bytes_max)
       return reject('LW-BODY-SIZE', `a message of ${body.bytes.length} bytes`);
-    const limit = new AbortController();
-    const done = new AbortController();
-    if (signal.aborted) limit.abort();
-    signal.addEventListener('abort', () => limit.abort(), { signal: done.signal });
-    clock.sleep(timeout_ms, done.signal).then(
-      () => limit.abort(),
-      () => undefined, // answered in time
-    );
     try {
       this.#token ??= await this.#options.readToken();
       const headers = {
@@ -143,12 +135,10 @@ class Link implements GatewayLink {
         'content-length': String(body.bytes.length),
         ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }),
       };
-      return ok(await exchange(this.#wire, { headers, body: body.bytes, signal: limit.signal }));
+      return ok(await exchange(this.#wire, { headers, body: body.bytes, signal, timeout_ms }));
     } catch (cause) {
-      if (limit.signal.aborted) return retry('LW-TIMEOUT', `no answer from ${host} in time`);
+      if (signal.aborted || cause === SILENT) return retry('LW-TIMEOUT', `no answer from ${host} in time`);
       return retry('LW-UNREACHABLE', `no answer from ${host} (${systemCode(cause) ?? 'unknown reason'})`);
-    } finally {
-      done.abort();
     }
   }
 }
@@ -158,8 +148,10 @@ function recordsOf(frames: readonly LinkFrame[]): number {
 }
 
 function packed(message: LinkMessage): Body {
-  const headers = { 'content-type': LINK_MEDIA_TYPE, 'content-encoding': 'zstd' };
-  return { headers, bytes: packMessage(message) };
+  const { encoding, bytes } = packMessage(message);
+  const headers: Record<string, string> = { 'content-type': LINK_MEDIA_TYPE };
+  if (encoding !== null) headers['content-encoding'] = encoding;
+  return { headers, bytes };
 }
 
 function lines({ source, epoch, sequence, records }: LinkFrame): Body {
@@ -185,11 +177,21 @@ function isOlder(answer: Outcome<Answer>, records: number): boolean {
   return counts !== null && counts.accepted + counts.rejected !== records;
 }
 
-type Message = { readonly headers: Record<string, string>; readonly body: Buffer; readonly signal: AbortSignal };
+type Message = {
+  readonly headers: Record<string, string>;
+  readonly body: Buffer;
+  readonly signal: AbortSignal;
+  readonly timeout_ms: number;
+};
 
-function exchange({ url, request, agent }: Wire, { headers, body, signal }: Message): Promise<Answer> {
+/** Why a request that nobody answered ended. */
+const SILENT = new Error('no answer in time');
+
+/** The socket's own timer and the one signal of the role: a controller a request would cost as much as sending it. */
+function exchange({ url, request, agent }: Wire, message: Message): Promise<Answer> {
+  const { headers, body, signal, timeout_ms } = message;
   return new Promise((resolve, reject) => {
-    const sent = request(url, { method: 'POST', agent, headers, signal }, (response) => {
+    const sent = request(url, { method: 'POST', agent, headers, signal, timeout: timeout_ms }, (response) => {
       read(response).then(
         (text) =>
           resolve({ status: response.statusCode ?? 0, retry_after: response.headers['retry-after'], body: text }),
@@ -197,6 +199,7 @@ function exchange({ url, request, agent }: Wire, { headers, body, signal }: Mess
       );
     });
     sent.on('error', reject);
+    sent.on('timeout', () => sent.destroy(SILENT));
     sent.end(body);
   });
 }

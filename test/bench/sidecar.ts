@@ -9,6 +9,8 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { zstdDecompressSync } from 'node:zlib';
+import { decodeLink } from '../../src/formats/link-batch.ts';
 import { writeStandIn } from '../collectors/nvidia-stand-in.ts';
 
 /** The budget of the role: what may run beside a training rank. */
@@ -24,14 +26,23 @@ const seconds = Number(process.argv[2] ?? 60);
 const root = path.resolve(import.meta.dirname, '../..');
 const directory = await mkdtemp(path.join(tmpdir(), 'leeway-bench-'));
 const received = new Map<string, number>();
+let requests = 0;
 const gateway = createServer((request, response) => {
-  let text = '';
-  request.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  const chunks: Buffer[] = [];
+  request.on('data', (chunk: Buffer) => chunks.push(chunk));
   request.on('end', () => {
-    const records = text.split('\n').length - 1;
-    const source = String(request.headers['x-leeway-source']).split('@')[0] ?? '';
-    received.set(source, (received.get(source) ?? 0) + records);
-    response.setHeader('content-type', 'application/json').end(JSON.stringify({ accepted: records, rejected: [] }));
+    const body = Buffer.concat(chunks);
+    const isPacked = request.headers['content-encoding'] === 'zstd';
+    const message = decodeLink(isPacked ? zstdDecompressSync(body) : body);
+    const frames = message.kind === 'ok' ? message.value.frames : [];
+    let accepted = 0;
+    for (const { source, records } of frames) {
+      const name = source.split('@')[0] ?? '';
+      received.set(name, (received.get(name) ?? 0) + records.length);
+      accepted += records.length;
+    }
+    requests++;
+    response.setHeader('content-type', 'application/json').end(JSON.stringify({ accepted, rejected: [] }));
   });
 });
 gateway.listen(0, '127.0.0.1');
@@ -104,6 +115,7 @@ const result = {
   cpu_ratio: Math.round(cpu_ratio * 1e5) / 1e5,
   start_ms: Math.round(start_ms),
   startup_cpu_s,
+  requests,
   received: Object.fromEntries(received),
 };
 clearInterval(beating);

@@ -42,7 +42,9 @@ class Gateway {
         const { headers, url = '' } = request;
         const isPacked = headers['content-type'] === 'application/vnd.leeway.batch.v1';
         if (older && isPacked) return void response.writeHead(415).end();
-        const { frames, gaps } = isPacked ? unpacked(Buffer.concat(chunks)) : named(headers, Buffer.concat(chunks));
+        const { frames, gaps } = isPacked
+          ? unpacked(headers, Buffer.concat(chunks))
+          : named(headers, Buffer.concat(chunks));
         const lines = frames.flatMap((frame) => frame.lines);
         const status = judge({ lines, gaps });
         if (status === 0) return; // never answers
@@ -86,8 +88,8 @@ type Frames = {
   readonly gaps: readonly LinkGap[];
 };
 
-function unpacked(body: Buffer): Frames {
-  const message = decodeLink(zstdDecompressSync(body));
+function unpacked(headers: IncomingHttpHeaders, body: Buffer): Frames {
+  const message = decodeLink(headers['content-encoding'] === 'zstd' ? zstdDecompressSync(body) : body);
   if (message.kind !== 'ok') throw new Error('the message does not decode');
   const { frames, gaps } = message.value;
   return {
