@@ -167,17 +167,15 @@ function batchesMark({ sequences_lost }) {
  * @param {{ account: Account }} props
  */
 function Equation({ account }) {
-  const { emitted, stored, in_flight, in_flight_known, lost, unaccounted } = account;
-  const terms = /** @type {Array<[string, string, string]>} */ ([
-    ['', count(emitted), 'emitted'],
-    ['=', count(stored), 'stored'],
-    ['+', in_flight_known ? count(in_flight) : in_flight === 0 ? '?' : `≥ ${count(in_flight)}`, 'in flight'],
-    ['+', count(lost), 'declared loss'],
-  ]);
-  if (unaccounted > 0) terms.push(['+', count(unaccounted), 'unaccounted for']);
+  const { emitted, stored, in_flight, in_flight_known, lost, unaccounted, sequences_lost } = account;
+  const waiting = in_flight_known ? count(in_flight) : in_flight === 0 ? '?' : `≥ ${count(in_flight)}`;
+  const rest = emitted - stored - in_flight - lost;
   return html`<p class="equation" aria-label="The account in records">
-    ${terms.map(([sign, amount, name]) => html`<span key=${name} class=${name === 'unaccounted for' ? 'wrong' : null}>${sign} <b>${amount}</b> ${name}</span> `)}
-    ${sumMark(account)} ${account.sequences_lost > 0 && batchesMark(account)}
+    <span><b>${count(emitted)}</b> emitted</span> <span>= <b>${count(stored)}</b> stored</span>${' '}
+    <span>+ <b>${waiting}</b> in flight</span> <span>+ <b>${count(lost)}</b> declared loss</span>${' '}
+    ${rest !== 0 && html`<span class="wrong">${rest > 0 ? '+' : '−'} <b>${count(Math.abs(rest))}</b> ${rest > 0 ? 'unaccounted for' : 'too many'}</span> `}
+    ${unaccounted > 0 ? html`<${Mark} word="fail" text="does not add up" />` : sumMark(account)}${' '}
+    ${sequences_lost > 0 && batchesMark(account)}
   </p>`;
 }
 
