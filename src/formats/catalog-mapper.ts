@@ -1,3 +1,4 @@
+import { validateRecord } from '../core/parse-record.ts';
 import type { LeewayRecord } from '../core/records.ts';
 import type { HistogramRow, SampleRows, SeriesRow } from '../core/samples.ts';
 import { mappingOf } from './catalog-mapping.ts';
@@ -75,9 +76,9 @@ export class CatalogMapper {
     ];
     for (const { part, at_ms, values, bounds } of readings.toSorted((a, b) => a.at_ms - b.at_ms)) {
       const record = this.#windows.put(part, at_ms, values, bounds);
-      if (record !== null) windows.push(record);
+      if (record !== null && isSound(record)) windows.push(record);
     }
-    return { gpus: this.#gpus.take(), windows };
+    return { gpus: this.#gpus.take().filter(isSound), windows };
   }
 
   /** Takes back the windows of a body that was not stored: it may come again, but they close only once. */
@@ -139,6 +140,11 @@ export class CatalogMapper {
       if (values.every(Number.isFinite)) yield { part, at_ms, values, bounds: custom_values.map(Number) };
     }
   }
+}
+
+/** Strangers' numbers may add up to what no record holds: 10^300 requests. They are kept as series. */
+function isSound(record: LeewayRecord): boolean {
+  return validateRecord(record).kind === 'ok';
 }
 
 /** Rows whose id may be one of ours. */

@@ -78,9 +78,13 @@ export type GpuName = { readonly index: string | null; readonly id: string | nul
 
 /** The device that a value with these attributes belongs to, or null when they name none. */
 export function gpuName(attributes: Attributes): GpuName | null {
-  const { gpu = null, 'hw.id': id = null, 'host.name': host = null } = attributes;
-  return gpu === null && id === null ? null : { index: gpu, id, host };
+  const of = (name: string): string | null => attributes[name]?.slice(0, NAME_MAX) ?? null;
+  const [index, id] = [of('gpu'), of('hw.id')];
+  return index === null && id === null ? null : { index, id, host: of('host.name') };
 }
+
+/** Names of records are at most this long (core/records.ts). */
+const NAME_MAX = 512;
 
 /** A text that is the same for the same device, and only for it. */
 export function gpuKey({ host, id, index }: GpuName): string {
@@ -108,7 +112,8 @@ export class GpuReading {
     if (place.kind === 'instance') this.#hasMig = true;
     else if (place.kind === 'throttle') {
       if (RECORD_THROTTLE.has(place.reason)) this.#throttle.set(place.reason, value === 1);
-    } else if (place.kind === 'field' && !this.#values.has(place.field)) {
+    } else if (place.kind === 'field' && place.field === 'xid' && !Number.isInteger(value)) this.absent(place, 'lost');
+    else if (place.kind === 'field' && !this.#values.has(place.field)) {
       // shared GPUs repeat the device's value for each pod
       this.#values.set(place.field, value / place.divisor);
       this.#quality.delete(place.field);

@@ -1,3 +1,4 @@
+import { validateRecord } from '../core/parse-record.ts';
 import type { LeewayRecord } from '../core/records.ts';
 import { mappingOf } from './catalog-mapping.ts';
 import { servingPart } from './serving-part.ts';
@@ -27,7 +28,7 @@ export class ScrapedServing {
     const part = this.#partOf(metric, labels);
     if (part === null || part.mapping.part === 'histogram' || !Number.isFinite(at.value)) return false;
     const record = this.#windows.put(part, at.at_ms, [at.value], []);
-    if (record !== null) this.#closed.push(record);
+    if (record !== null && validateRecord(record).kind === 'ok') this.#closed.push(record);
     return true;
   }
 
