@@ -3,11 +3,13 @@ import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import Type from 'typebox';
+import type { Clock } from '../src/core/clock.ts';
 import { defineCollector, type OpenCollector } from '../src/core/define.ts';
 import { type ErrorCode, ERRORS, LeewayError } from '../src/core/errors.ts';
 import { LIMITS } from '../src/core/limits.ts';
 import { ok, type Outcome, reject } from '../src/core/outcome.ts';
 import { parseRecord } from '../src/core/parse-record.ts';
+import { farAheadReason, isFarAhead } from '../src/core/record-clock.ts';
 import type { LeewayRecord } from '../src/core/records.ts';
 
 const config = Type.Object({
@@ -34,14 +36,14 @@ export const collector = defineCollector({
   name: 'workload',
   about: 'Records that training ranks and servers of this machine write into a Unix socket',
   config,
-  open: async ({ settings }): Promise<OpenCollector> => {
+  open: async ({ settings, clock }): Promise<OpenCollector> => {
     if (settings.socket === 'off' && settings.http_port === null)
       return {
         collect: async () => reject('LW-NOT-FOUND', 'absent: socket is off'),
         [Symbol.asyncDispose]: async () => undefined,
       };
     await using stack = new AsyncDisposableStack();
-    const inbox = new Inbox();
+    const inbox = new Inbox(clock);
     if (settings.socket !== 'off') stack.use(await listenOnSocket(settings.socket, inbox));
     if (settings.http_port !== null) stack.use(await listenOnLoopback(settings.http_port, inbox));
     const doors = stack.move();
@@ -272,11 +274,16 @@ class Lines {
 
 /** What came in since the last collect, and what was refused, by code. */
 class Inbox {
+  readonly #clock: Clock;
   readonly rejected: Record<string, number> = {};
   /** Bytes of records and of unfinished lines. */
   held_bytes = 0;
   #records: LeewayRecord[] = [];
   #record_bytes = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   take(): LeewayRecord[] {
     const taken = this.#records;
@@ -293,6 +300,8 @@ class Inbox {
   put(text: string): Outcome {
     const parsed = parseRecord(text);
     if (parsed.kind !== 'ok') return parsed;
+    const now_ms = this.#clock.now_ms();
+    if (isFarAhead(parsed.value, now_ms)) return reject('LW-RECORD-CLOCK', farAheadReason(now_ms));
     if (this.#records.length >= RECORDS_MAX || this.held_bytes + text.length > BYTES_MAX)
       return reject('LW-OVERLOADED', 'too much waits to be collected; send it again later');
     this.#records.push(parsed.value);

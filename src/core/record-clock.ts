@@ -19,5 +19,5 @@ export function isFarAhead(record: LeewayRecord, now_ms: number): boolean {
 
 /** Why such a record is set aside, for its sender. */
 export function farAheadReason(now_ms: number): string {
-  return `its time is more than a day ahead of the receiver's clock (${new Date(now_ms).toISOString()}); it was set aside`;
+  return `its time is more than a day ahead of the receiver's clock (${new Date(now_ms).toISOString()})`;
 }

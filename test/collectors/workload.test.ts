@@ -81,6 +81,7 @@ test('hostile lines are counted under their reason and cost only themselves', as
     '{"type":"step","job":"j"}',
     deep,
     '{"type":"gpu","node":"n","gpu":0,"at_ms":1767225600000,"utilization":NaN}',
+    `{"type":"host","node":"n","at_ms":${systemClock.now_ms() + 2 * 86_400_000}}`,
   ];
   await send(place.socket, `${hostile.join('\n')}\n${line(1)}\n`);
   await send(place.socket, Buffer.concat([Buffer.from('{"type":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}\n')]));
@@ -91,6 +92,7 @@ test('hostile lines are counted under their reason and cost only themselves', as
     'LW-RECORD-TYPE': 2,
     'LW-RECORD-FIELD': 1,
     'LW-RECORD-DEPTH': 1,
+    'LW-RECORD-CLOCK': 1,
   });
   expect(Reflect.get({}, 'polluted')).toBeUndefined();
 });
