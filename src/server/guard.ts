@@ -33,7 +33,7 @@ export function createGuard(options: { readonly tokens: TokenBook; readonly publ
       const probe = route.path === '/healthz' || route.path === '/readyz';
       const host = hostOf(headers);
       if (!options.tokens.enabled && !probe) requireLocalName(host, public_host);
-      if (route.method !== 'GET' && route.method !== 'HEAD') requireSameOrigin(headers, [host.host, public_host]);
+      if (route.method !== 'GET' && route.method !== 'HEAD') requireSameOrigin(headers, [host.url.host, public_host]);
       if (route.scope === null) return { actor: 'anyone', signature: null };
       const signature = route.signed ? signatureOf(headers) : null;
       if (signature !== null) return { actor: 'webhook', signature };
@@ -43,21 +43,23 @@ export function createGuard(options: { readonly tokens: TokenBook; readonly publ
   };
 }
 
+type Host = { readonly header: string; readonly url: URL; readonly is_loopback: boolean };
+
 /** Parses Host headers; nearly all requests carry the one before them. */
-function rememberingHost(): (headers: IncomingHttpHeaders) => URL {
-  let known: { readonly header: string; readonly url: URL } | null = null;
+function rememberingHost(): (headers: IncomingHttpHeaders) => Host {
+  let known: Host | null = null;
   return ({ host: header }) => {
-    if (header !== undefined && header === known?.header) return known.url;
+    if (header !== undefined && header === known?.header) return known;
     const url = URL.parse(`http://${header ?? ''}/`);
     if (url === null || header === undefined || url.username !== '' || url.pathname !== '/')
       throw new LeewayError('LW-HTTP', 'the Host header is missing or malformed');
-    known = { header, url };
-    return url;
+    known = { header, url, is_loopback: isLoopback(url.hostname) };
+    return known;
   };
 }
 
-function requireLocalName(host: URL, public_host: string | null): void {
-  if (isLoopback(host.hostname) || host.host === public_host) return;
+function requireLocalName({ url: host, is_loopback }: Host, public_host: string | null): void {
+  if (is_loopback || host.host === public_host) return;
   throw new LeewayError(
     'LW-ORIGIN',
     `without tokens only names of this machine are served, not "${host.hostname.slice(0, 253)}"; set auth.tokens_file`,
