@@ -23,5 +23,19 @@ export function servingPart(
   const isDelta = kind === 'counter_delta' || kind === 'histogram_delta';
   const bound = mapping.part === 'bucket' ? Number(le === '+Inf' ? Infinity : le) : null;
   if (Number.isNaN(bound)) return null;
-  return windows.part(name, { mapping, group, le: bound, failed: countsFailures(labels), isDelta });
+  return windows.part(name, {
+    mapping,
+    group,
+    le: bound,
+    failed: countsFailures(labels),
+    reader: readerOf(labels),
+    isDelta,
+  });
+}
+
+/** Labels by which those who read the same server differ: external labels of a pair of Prometheus, and their jobs. */
+const READERS = ['job', 'prometheus', 'prometheus_replica', '__replica__', 'replica'];
+
+function readerOf(labels: Readonly<Record<string, string>>): string {
+  return READERS.map((name) => labels[name] ?? '').join('|');
 }

@@ -7,6 +7,8 @@ import type { ServingName } from './serving-name.ts';
 export const MOMENT_MS = 50;
 /** A part that stays away this long is gone: Prometheus's look-back. */
 const GONE_AFTER_MS = 300_000;
+/** A reader that says nothing for so long has handed over: two scrapes of a minute. */
+const SILENT_AFTER_MS = 120_000;
 const SERVERS_MAX = 4_096;
 /** Series of one server and model: 10 histograms of 40 buckets in 10 label sets. */
 const PARTS_MAX = 4_096;
@@ -20,6 +22,8 @@ export type ServingPart = {
   /** Upper bound of a bucket, in the sender's unit; null for other parts. */
   readonly le: number | null;
   readonly failed: boolean;
+  /** By whom the server was read: two Prometheus of one pair say the same twice. */
+  readonly reader: string;
   /** The sender tells changes and not totals: they are summed here. */
   readonly isDelta: boolean;
   at_ms: number;
@@ -33,6 +37,9 @@ type Server = {
   readonly key: string;
   readonly name: ServingName;
   readonly parts: Set<ServingPart>;
+  /** Whose readings count, and when the last one was. */
+  reader: string;
+  read_ms: number;
   /** Time of the readings that are coming in; null before the first. */
   at_ms: number | null;
   base_ms: number | null;
@@ -43,7 +50,8 @@ type Server = {
  * requests, so a window closes when a later reading begins, and only with all series that the server has; else it goes on
  * until a whole one comes: figures are late or coarse rather than wrong. The first reading is only where counting begins,
  * readings that come late count in no window (all of them are kept as series). A counter that falls was restarted: then
- * what it shows is the window's. Held: the last two readings of each series, so senders of one server belong at one gateway.
+ * what it shows is the window's. Held: the last two readings of each series, so senders of one server belong at one gateway. Of two
+ * that read the same server one counts; the other does when the first is silent.
  */
 export class ServingWindows {
   readonly #servers = new Map<string, Server>();
@@ -51,12 +59,13 @@ export class ServingWindows {
   /** A further series; null when there are more servers or series than can be told apart. */
   part(
     name: ServingName,
-    of: Pick<ServingPart, 'mapping' | 'group' | 'le' | 'failed' | 'isDelta'>,
+    of: Pick<ServingPart, 'mapping' | 'group' | 'le' | 'failed' | 'reader' | 'isDelta'>,
   ): ServingPart | null {
     const key = JSON.stringify([name.model, name.version, name.replica, name.provider]);
     const known = this.#servers.get(key);
     if (known === undefined && this.#servers.size >= SERVERS_MAX) return null;
-    const server = known ?? { key, name, parts: new Set(), at_ms: null, base_ms: null };
+    const silent = { reader: of.reader, read_ms: Number.NEGATIVE_INFINITY, at_ms: null, base_ms: null };
+    const server = known ?? { key, name, parts: new Set(), ...silent };
     this.#servers.set(key, server);
     if (server.parts.size >= PARTS_MAX) return null;
     const part = { ...of, server, at_ms: Number.NEGATIVE_INFINITY, now: [], bounds: [], base: null, ended: true };
@@ -74,6 +83,11 @@ export class ServingWindows {
   put(part: ServingPart, at_ms: number, values: readonly number[], bounds: readonly number[]): LeewayRecord | null {
     const { server } = part;
     let record: LeewayRecord | null = null;
+    if (part.reader !== server.reader) {
+      if (at_ms - server.read_ms <= SILENT_AFTER_MS) return null;
+      this.#hand(server, part.reader);
+    }
+    server.read_ms = Math.max(server.read_ms, at_ms);
     if (server.at_ms === null) server.at_ms = at_ms;
     else if (at_ms < server.at_ms - MOMENT_MS) return null;
     else if (at_ms > server.at_ms + MOMENT_MS) {
@@ -88,6 +102,12 @@ export class ServingWindows {
     part.at_ms = at_ms;
     part.ended = false;
     return record;
+  }
+
+  /** Another reader's series count from now on; its first reading is where counting begins. */
+  #hand(server: Server, reader: string): void {
+    Object.assign(server, { reader, at_ms: null, base_ms: null });
+    for (const part of server.parts) this.end(part);
   }
 
   /** The series has ended (a staleness marker): no window waits for it. */

@@ -414,6 +414,28 @@ describe('serving', () => {
     ]);
   });
 
+  test('two Prometheus that read the same server count once; the second takes over when the first is silent', () => {
+    const sender = new Sender();
+    const from = (replica: string, at_ms: number, count: number) =>
+      sender.write(
+        ...vllm(at_ms, count, 0, count).map(({ labels, ...rest }) => ({
+          ...rest,
+          labels: [...labels, ['prometheus_replica', replica] as const],
+        })),
+      );
+    const taken = [0, 1, 2, 3].flatMap((n) => [
+      ...from('a', AT + n * 15_000, 100 + n * 10),
+      ...from('b', AT + n * 15_000 + 7_000, 104 + n * 10),
+    ]);
+    expect(taken.map((record) => [Reflect.get(record, 'at_ms') - AT, Reflect.get(record, 'requests')])).toEqual([
+      [15_000, 10],
+      [30_000, 10],
+    ]);
+    // a is gone: b counts from its first reading two minutes later on
+    const later = [0, 1, 2].flatMap((n) => from('b', AT + 180_000 + n * 15_000, 300 + n * 10));
+    expect(later).toEqual([expect.objectContaining({ at_ms: AT + 195_000, window_ms: 15_000, requests: 10 })]);
+  });
+
   test('gen_ai.server.request.duration: explicit buckets, cumulative or delta, with failures by error.type', () => {
     const record = (temporality: number, values: readonly (readonly bigint[])[]): readonly LeewayRecord[] => {
       const sender = new Sender();
