@@ -265,7 +265,8 @@ async function callOf(
 
 function signalOf(reply: FastifyReply, context: RouteContext): AbortSignal {
   const gone = new AbortController();
-  const abort = (): void => gone.abort(new Error('the client went away'));
+  // a reason with a code: a sender whose time is over is no failure of ours
+  const abort = (): void => gone.abort(new LeewayError('LW-HTTP-TIMEOUT', 'the client went away unanswered'));
   if (reply.raw.destroyed) abort();
   reply.raw.once('close', abort);
   return AbortSignal.any([gone.signal, context.signal]);

@@ -105,6 +105,30 @@ describe('a connection', () => {
     expect(server.memory.batches).toEqual([]);
   });
 
+  test('that ends while its batch waits is no failure of the service', async () => {
+    await using server = await listening();
+    const aborted = Promise.withResolvers<void>();
+    const waiting = Promise.withResolvers<void>();
+    Object.assign(server.memory.services.ingest, {
+      events: (_batch: unknown, signal: AbortSignal) => {
+        waiting.resolve();
+        return new Promise((_, reject) =>
+          signal.addEventListener('abort', () => {
+            reject(signal.reason);
+            setImmediate(aborted.resolve);
+          }),
+        );
+      },
+    });
+    const socket = connect(server.port, '127.0.0.1');
+    const body = stepLine(1);
+    socket.write(`POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    await waiting.promise;
+    socket.destroy();
+    await aborted.promise;
+    expect(server.logged.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+  });
+
   test('that breaks off in the middle of a body stores nothing', async () => {
     await using server = await listening();
     const packed = gzipSync(Buffer.from(`${stepLine(1)}\n`));
