@@ -1,9 +1,10 @@
 import path from 'node:path';
 import { systemCode } from '../core/errors.ts';
-import { type Ok, ok, type Outcome, type Reject, type Retry } from '../core/outcome.ts';
+import { type Ok, ok, type Outcome, type Reject, retry, type Retry } from '../core/outcome.ts';
 import type { Delivery } from '../core/ports.ts';
 import { noteReason } from './delivery-file.ts';
 import type { SpoolDisk } from './disk.ts';
+import { isDiskFull } from './disk-space.ts';
 import { type FoundFrame, scanFrames } from './frame.ts';
 import { SegmentTally } from './known-sequences.ts';
 import type { ReadSegment } from './recovery.ts';
@@ -70,8 +71,10 @@ async function isolate(place: Place, read: ReadSegment, whole: Reject): Promise<
     const refusal = refusalOf(segment.path, rows, whole);
     return { kind: 'delivered', read: without(read, found), outcome: ok(undefined), refusal };
   } catch (error) {
-    if (systemCode(error) === null) throw error;
-    return null;
+    const code = systemCode(error);
+    if (code === null) throw error;
+    // part of it may be stored already, so it is set aside whole only where narrowing down has no room to go on
+    return isDiskFull(error) ? null : retry('LW-SPOOL-IO', `${part}: ${code}`);
   } finally {
     await disk.unlink(part).catch(() => undefined); // it was not written, has its place, or goes at the next start
   }

@@ -157,7 +157,19 @@ export class Forwarder {
     // first durable under its own name, then the name of the whole comes to mean the first half: a crash between repeats, and
     // equal records count once
     const { bus, log } = this.#options;
-    await bus.publish({ source, epoch: log.epoch, sequence: 0, records: records.slice(half) }, under.signal);
+    const rest = records.slice(half);
+    try {
+      await bus.publish({ source, epoch: log.epoch, sequence: 0, records: rest }, under.signal);
+    } catch (error) {
+      if (!(error instanceof LeewayError) || error.code !== 'LW-SPOOL-FULL') throw error;
+      // this very batch keeps the spool full: waiting for room would be for ever. Its number is that of the first half
+      const loss = this.#lose(
+        { ...frame, records: rest.length },
+        'gateway_too_large',
+        `${reason}, and no room to cut it`,
+      );
+      under.lost.push({ ...loss, ranges: [] });
+    }
     return this.#deliver([{ ...frame, records: records.slice(0, half) }], under);
   }
 

@@ -193,3 +193,21 @@ test('a disk that takes no further file sets the segment aside whole', async () 
   expect(bus.backlog()).toMatchObject({ frames: 0, in_flight: [], quarantined: [{ records: 4 }] });
   expect(await setAside(directory.path)).toEqual([1, 2, 3, 4]);
 });
+
+test('a disk that fails while a segment is narrowed down makes it come again: no healthy frame is set aside', async () => {
+  await using directory = await scratchDirectory();
+  let failures = 1;
+  const failing: SpoolDisk = {
+    ...disk,
+    write: (file, bytes) =>
+      failures-- > 0 ? Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })) : disk.write(file, bytes),
+  };
+  await using bus = await open(directory.path, failing);
+  await publish(bus, 4);
+  const store = new Picky([3]);
+  await consume(bus, store.judge);
+  expect(bus.backlog()).toMatchObject({ frames: 4, quarantined: [] });
+  await consume(bus, store.judge);
+  expect(bus.backlog()).toMatchObject({ frames: 0, in_flight: [], quarantined: [{ records: 1 }] });
+  expect(await setAside(directory.path)).toEqual([3]);
+});

@@ -2,6 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
+import { LeewayError } from '../../src/core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../../src/core/outcome.ts';
 import type { Bus } from '../../src/core/ports.ts';
 import { seededRandom } from '../../src/core/random.ts';
@@ -248,6 +249,26 @@ describe('forwarding', () => {
     await empty(sidecar.bus);
     const all = [...gateway.stored.values()].flat().map((record) => Number(Reflect.get(record, 'step')));
     expect(all.toSorted((one, other) => one - other)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  test('a batch that is too large for the gateway and keeps the spool full does not hold it up for ever', async () => {
+    await using place = await scratchDirectory();
+    await using sidecar = await node(place.path, 77);
+    const records = steps(0, 4);
+    await sidecar.bus.publish({ source: 'a', records }, NEVER);
+    const full: Bus = {
+      publish: () => Promise.reject(new LeewayError('LW-SPOOL-FULL', 'no room for half a batch')),
+      consume: (handle, signal) => sidecar.bus.consume(handle, signal),
+      backlog: () => sidecar.bus.backlog(),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+    const gateway = new MemoryGateway(({ frames }) =>
+      frames.some((frame) => frame.records.length > 2) ? reject('LW-BODY-SIZE', 'large') : ok({ declared: true }),
+    );
+    await using _running = forwarding({ ...sidecar, bus: full }, gateway);
+    await empty(sidecar.bus);
+    expect(Object.fromEntries(gateway.stored)).toEqual({ 'a 77 1': records.slice(0, 2) });
+    expect(sidecar.log.lost()).toMatchObject([{ source: 'a', reason: 'gateway_too_large', records: 2, ranges: [] }]);
   });
 
   test('what is refused for good is lost alone, declared with its number, and known after a restart', async () => {
