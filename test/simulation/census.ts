@@ -87,8 +87,28 @@ const COMMON = [...PROCESS_FAULTS, ...DISK_FAULTS, ...REQUEST_FAULTS, ...STORE_F
 export const EMBEDDED_CENSUS = [...COMMON, ...SPOOL_FAULTS, ...SPOOL_STATES] as const;
 export const KAFKA_CENSUS = [...COMMON, ...BROKER_FAULTS, ...GROUP_FAULTS, ...KAFKA_STATES] as const;
 
+/** … and between sidecars and their gateway. */
+export const SIDECAR_CENSUS = [
+  'process_killed',
+  'power_lost',
+  'process_frozen',
+  'clock_stepped',
+  'operation_slow',
+  ...DISK_FAULTS,
+  ...SPOOL_FAULTS,
+  'request_lost',
+  'request_doubled',
+  'answer_lost',
+  'record_refused',
+  'message_too_large',
+  'forward_declared_lost',
+  'forward_resumed',
+  'spool_dropped_by_policy',
+  ...STATES,
+] as const;
+
 /** A fault or a state, by name. */
-export type Event = (typeof EMBEDDED_CENSUS)[number] | (typeof KAFKA_CENSUS)[number];
+export type Event = (typeof EMBEDDED_CENSUS)[number] | (typeof KAFKA_CENSUS)[number] | (typeof SIDECAR_CENSUS)[number];
 
 /** How often things happened. */
 export type Census = Map<Event, number>;

@@ -2,13 +2,13 @@ import { expect, test } from 'vitest';
 import { EMBEDDED_CENSUS } from './census.ts';
 import { simulateEmbedded } from './embedded-path.ts';
 import { PLANTED_BUGS } from './planted.ts';
-import { findBug, missing, seeds, timeout_ms, trial } from './trial.ts';
+import { findBug, missing, seedsOf, timeout_ms, trial } from './trial.ts';
 
 /** Seeds that once failed: they stay. */
 const REGRESSIONS: readonly bigint[] = [7n, 829n, 1421n, 4134n];
 
 test(
-  `whatever fails and whenever, what was acknowledged is stored once (${seeds} seeds)`,
+  `whatever fails and whenever, what was acknowledged is stored once (${seedsOf('embedded')} seeds)`,
   async () => {
     const census = await trial('embedded', simulateEmbedded, REGRESSIONS);
     expect(missing(census, EMBEDDED_CENSUS), 'faults and states that never happened').toEqual([]);

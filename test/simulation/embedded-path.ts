@@ -74,7 +74,8 @@ export function simulateEmbedded(seed: bigint, bug: PlantedBug | null = null): P
   });
 }
 
-type SpoolSettings = { readonly bytes_max: number; readonly policy: DropPolicy; readonly reserve_bytes: number };
+/** Of a spool in a world. */
+export type SpoolSettings = { readonly bytes_max: number; readonly policy: DropPolicy; readonly reserve_bytes: number };
 
 /** A quota that is never met, or one that soon is; then each policy has its worlds. */
 export function spoolSettings(world: World): SpoolSettings {

@@ -2,13 +2,13 @@ import { expect, test } from 'vitest';
 import { KAFKA_CENSUS } from './census.ts';
 import { simulateKafka } from './kafka-path.ts';
 import { PLANTED_BUGS } from './planted.ts';
-import { findBug, missing, seeds, timeout_ms, trial } from './trial.ts';
+import { findBug, missing, seedsOf, timeout_ms, trial } from './trial.ts';
 
 /** Seeds that once failed: they stay. */
 const REGRESSIONS: readonly bigint[] = [];
 
 test(
-  `whatever fails and whenever on the way over Kafka, what was acknowledged is stored once (${seeds} seeds)`,
+  `whatever fails and whenever on the way over Kafka, what was acknowledged is stored once (${seedsOf('kafka')} seeds)`,
   async () => {
     const census = await trial('kafka', simulateKafka, REGRESSIONS);
     expect(missing(census, KAFKA_CENSUS), 'faults and states that never happened').toEqual([]);

@@ -166,7 +166,24 @@ export class SimulatedSender {
   }
 }
 
-function heartbeat(job: string, sequence: number, row: number): LeewayRecord {
+/** A record of a job; equal arguments give equal records. */
+export function heartbeat(job: string, sequence: number, row: number): LeewayRecord {
   const at_ms = 1_767_225_600_000 + sequence * 1_000 + row;
   return { type: 'heartbeat', job, rank: row, at_ms, step: sequence, state: 'running' };
+}
+
+/** Another type of record, for another table. */
+export function stepRecord(job: string, sequence: number, row: number): LeewayRecord {
+  const at_ms = 1_767_225_600_000 + sequence * 1_000 + row;
+  return {
+    type: 'step',
+    job,
+    rank: row,
+    step: sequence,
+    at_ms,
+    duration_ms: 950.5,
+    compute_ms: 700.25,
+    data_ms: 20,
+    phase: 'train',
+  };
 }
