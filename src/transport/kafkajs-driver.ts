@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { promisify } from 'node:util';
-import { zstdCompress, zstdDecompress } from 'node:zlib';
+import { constants, zstdCompress, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 'node:zlib';
 import kafkajs, {
   type Admin,
   type EachBatchPayload,
@@ -79,6 +79,13 @@ function requestQueuePrototype(queue: unknown): QueuePrototype {
   return prototype as QueuePrototype; // checked above
 }
 
+/** Level 1: a tenth more bytes than level 3 and half of its time. */
+const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+/** A record batch is at most 1 MiB on the wire; nothing of ours grows more than tenfold. */
+const UNZSTD = { maxOutputLength: 64 * 1_048_576 };
+/** Up to here a thread of the pool costs more than the work: 9 KB take 50 µs at once and 170 µs over there, of CPU. */
+const INLINE_BYTES_MAX = 131_072;
+
 let prepared = false;
 
 function prepare(): void {
@@ -89,8 +96,10 @@ function prepare(): void {
   const compress = promisify(zstdCompress);
   const decompress = promisify(zstdDecompress);
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-    compress: (encoder: { readonly buffer: Buffer }) => compress(encoder.buffer),
-    decompress: (bytes: Buffer) => decompress(bytes),
+    compress: async ({ buffer }: { readonly buffer: Buffer }) =>
+      buffer.length <= INLINE_BYTES_MAX ? zstdCompressSync(buffer, ZSTD) : compress(buffer, ZSTD),
+    decompress: async (bytes: Buffer) =>
+      bytes.length <= INLINE_BYTES_MAX ? zstdDecompressSync(bytes, UNZSTD) : decompress(bytes, UNZSTD),
   });
 }
 
