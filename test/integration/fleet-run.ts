@@ -45,6 +45,7 @@ export async function runFleet(directory: string, options: RunOptions): Promise<
   const { say, load: shape } = options;
   await using fleet = await Fleet.start(directory, options);
   say('the fleet serves');
+  const starting = cpuOf(fleet);
   const span_ms = shape.ticks * shape.step_ms;
   const start_ms = Math.floor((Date.now() - span_ms) / HOUR_MS) * HOUR_MS - HOUR_MS;
   const shaped = { ...shape, start_ms };
@@ -64,6 +65,7 @@ export async function runFleet(directory: string, options: RunOptions): Promise<
   await eventually('lag 0', async () => (await lagOf(fleet)).every((lag) => lag === 0), options.settle_ms_max);
   const settled_s = seconds();
   say(`no lag after ${settled_s.toFixed(0)} s`);
+  const spent = cpuOf(fleet);
   const { faults, account, held, rollups } = await judge(fleet, { ...options, load: shaped }, sent);
   return {
     faults,
@@ -80,7 +82,7 @@ export async function runFleet(directory: string, options: RunOptions): Promise<
     settled_s,
     judged_s: seconds(),
     rollups,
-    cpu_s_per_million: perMillion(fleet, sent.rows),
+    cpu_s_per_million: perMillion(spent, starting, sent.rows),
     events: eventsOf(fleet.members),
     log: fleet.members.map(({ role, log }) => `== ${role}\n${log}`).join('\n'),
   };
@@ -186,14 +188,32 @@ async function endAll(fleet: Fleet): Promise<string[]> {
   return faults;
 }
 
-function perMillion(fleet: Fleet, samples: number): Record<string, number> {
-  const cpu_s = {
+type Cpu = {
+  readonly gateway: number;
+  readonly worker: number;
+  readonly broker: number;
+  readonly store_stand_in: number;
+};
+
+/** CPU seconds of all lives; of the broker those of the present one. */
+function cpuOf(fleet: Fleet): Cpu {
+  return {
     gateway: fleet.gateways.reduce((sum, one) => sum + one.cpu_s, 0),
     worker: fleet.workers.reduce((sum, one) => sum + one.cpu_s, 0),
-    broker_last_life: fleet.kafka.pids().reduce((sum, pid) => sum + cpuSeconds(pid), 0),
+    broker: fleet.kafka.pids().reduce((sum, pid) => sum + cpuSeconds(pid), 0),
     store_stand_in: cpuSeconds(fleet.clickhouse.pid),
   };
-  return Object.fromEntries(Object.entries(cpu_s).map(([name, used]) => [name, round((used / samples) * 1e6)]));
+}
+
+/** What the load cost, later starts included and the first ones not. */
+function perMillion(now: Cpu, starting: Cpu, samples: number): Cpu {
+  const cost = (part: keyof Cpu): number => round(((now[part] - starting[part]) / samples) * 1e6);
+  return {
+    gateway: cost('gateway'),
+    worker: cost('worker'),
+    broker: cost('broker'),
+    store_stand_in: cost('store_stand_in'),
+  };
 }
 
 function round(value: number): number {
