@@ -9,6 +9,12 @@ import type { LabelFault } from './series-labels.ts';
 /** Distinct codes of refusal are written in this code, so few; the cap is a seat belt. */
 const REJECTION_CODES_MAX = 64;
 
+/**
+ * Parts refused of one body. One with more is no telemetry: 32 MiB of empty series are 16 M of them, and seconds of work for
+ * nothing, in which nobody else is served.
+ */
+const REFUSED_MAX = 500_000;
+
 /** Where a decoder puts what it takes: the tenant's book and the columns that wait for the next write. */
 export type SampleTarget = { readonly book: SeriesBook; readonly columns: SampleColumns };
 
@@ -33,6 +39,7 @@ export class Decoded {
   readonly #metadata = new Map<string, MetadataRow>();
   readonly #rejections = new Map<string, { count: number; reason: string }>();
   #points = 0;
+  #refused = 0;
 
   /** Refuses `count` samples or histograms. */
   refuse({ code, reason }: LabelFault, count = 1): void {
@@ -42,6 +49,9 @@ export class Decoded {
 
   /** Refuses what is no data point. */
   refuseExemplar({ code, reason }: LabelFault, count = 1): void {
+    this.#refused += count;
+    if (this.#refused > REFUSED_MAX)
+      throw new LeewayError('LW-BODY-SIZE', `more than ${REFUSED_MAX} parts are wrong, such as ${code}: ${reason}`);
     const known = this.#rejections.get(code);
     if (known !== undefined) known.count += count;
     else if (this.#rejections.size < REJECTION_CODES_MAX) this.#rejections.set(code, { count, reason });

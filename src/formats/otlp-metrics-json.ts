@@ -3,7 +3,7 @@ import { type Outcome, reject } from '../core/outcome.ts';
 import type { DecodedSamples, SampleTarget } from './decoded-samples.ts';
 import { decodeOtlpMetrics } from './otlp-metrics.ts';
 import { OTLP_SCHEMA, type SchemaField } from './otlp-schema.ts';
-import { concatenated, doubleBytes, fieldBytes, fixed64Bytes, varintBytes } from './protobuf-bytes.ts';
+import { ProtobufWriter } from './protobuf-writer.ts';
 import { utf8Text } from './series-labels.ts';
 
 /** Messages inside messages: a data point is 7 deep, an attribute's lists at most 16 more, two levels each. */
@@ -30,14 +30,12 @@ const WIRE: Readonly<Record<string, number>> = {
  */
 export function decodeOtlpMetricsJson(body: Uint8Array, target: SampleTarget): Outcome<DecodedSamples> {
   try {
-    return decodeOtlpMetrics(messageBytes('Request', parsed(body), { depth: 0, path: '' }), target);
+    return decodeOtlpMetrics(new RequestWriter().bytes(parsed(body)), target);
   } catch (error) {
     if (error instanceof LeewayError) return reject(error.code, error.message);
     throw error;
   }
 }
-
-type Place = { readonly depth: number; readonly path: string };
 
 function wrong(path: string, expected: string): LeewayError {
   return new LeewayError(
@@ -46,7 +44,36 @@ function wrong(path: string, expected: string): LeewayError {
   );
 }
 
+/** Bodies up to this size can do little harm; only larger ones are counted before they are parsed. */
+const COUNT_FROM_BYTES = 1_048_576;
+/**
+ * What the largest body of honest telemetry can hold, points of nothing but attributes of one character: an attribute takes
+ * 37 bytes, with 2 objects, 3 colons, 2 commas; a bucket count 4 bytes and a comma. Parsed, 2 M objects take 110 MB; the
+ * 11 M that 32 MiB of `{},` are would take the process down.
+ */
+const COUNTS_MAX = { containers: 2_000_000, colons: 3_000_000, commas: 8_500_000 } as const;
+
+function requireModest(body: Uint8Array): void {
+  if (body.length < COUNT_FROM_BYTES) return;
+  let containers = 0;
+  let colons = 0;
+  let commas = 0;
+  for (let at = 0; at < body.length; at++) {
+    const byte = body[at];
+    if (byte === 0x2c) commas++;
+    else if (byte === 0x3a) colons++;
+    else if (byte === 0x7b || byte === 0x5b) containers++;
+  }
+  if (containers <= COUNTS_MAX.containers && colons <= COUNTS_MAX.colons && commas <= COUNTS_MAX.commas) return;
+  const max = `at most ${COUNTS_MAX.containers}, ${COUNTS_MAX.colons} and ${COUNTS_MAX.commas}`;
+  throw new LeewayError(
+    'LW-BODY-SIZE',
+    `OTLP/JSON: ${containers} lists and objects, ${colons} fields, ${commas} items; ${max}; send smaller batches`,
+  );
+}
+
 function parsed(body: Uint8Array): unknown {
+  requireModest(body);
   const text = utf8Text(body);
   if (text === null) throw wrong('', 'UTF-8');
   try {
@@ -66,77 +93,118 @@ function exactIntegers(...[, value, context]: unknown[]): unknown {
   return typeof source === 'string' && /^-?\d+$/.test(source) ? BigInt(source) : value;
 }
 
-function messageBytes(name: string, value: unknown, { depth, path }: Place): Uint8Array {
-  if (depth > DEPTH_MAX) throw wrong(path, `at most ${DEPTH_MAX} levels`);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'an object');
-  const fields = OTLP_SCHEMA[name] ?? {};
-  const parts: Uint8Array[] = [];
-  for (const [key, item] of Object.entries(value)) {
-    const field = fieldOf(fields, key);
-    if (field === null || item === null) continue;
-    for (const part of writeField(field, item, { depth, path: `${path}.${key}` })) parts.push(part);
+/** Writes parsed JSON as protobuf, last to first; knows where it is, for the reason of a refusal. */
+class RequestWriter {
+  readonly #writer = new ProtobufWriter();
+  readonly #path: (string | number)[] = [];
+
+  bytes(request: unknown): Uint8Array {
+    this.#message('Request', request, 0);
+    return this.#writer.take();
   }
-  return concatenated(parts);
+
+  #message(name: string, value: unknown, depth: number): void {
+    if (depth > DEPTH_MAX) throw this.#wrong(`at most ${DEPTH_MAX} levels`);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.#wrong('an object');
+    const fields = OTLP_SCHEMA[name] ?? {};
+    const keys = Object.keys(value);
+    for (let index = keys.length - 1; index >= 0; index--) {
+      const key = keys[index] ?? '';
+      const field = fieldOf(fields, key);
+      const item: unknown = field === null ? null : Reflect.get(value, key);
+      if (field === null || item === null) continue;
+      this.#path.push(key);
+      this.#field(field, item, depth);
+      this.#path.pop();
+    }
+  }
+
+  #field({ number, type, repeated }: SchemaField, item: unknown, depth: number): void {
+    const writer = this.#writer;
+    const wire = WIRE[type] ?? 2;
+    const mark = writer.length;
+    if (!repeated) {
+      this.#value(type, item, depth);
+      return writer.field(number, wire, mark);
+    }
+    if (!Array.isArray(item)) throw this.#wrong('a list');
+    const isPacked = type in WIRE;
+    for (let index = item.length - 1; index >= 0; index--) {
+      const start = writer.length;
+      this.#path.push(index);
+      this.#value(type, item[index], depth);
+      this.#path.pop();
+      if (!isPacked) writer.field(number, 2, start);
+    }
+    if (isPacked) writer.field(number, 2, mark);
+  }
+
+  #value(type: string, value: unknown, depth: number): void {
+    const writer = this.#writer;
+    switch (type) {
+      case 'string':
+        if (typeof value !== 'string') throw this.#wrong('a text');
+        return writer.raw(utf8.encode(value));
+      case 'bytes':
+        return writer.raw(base64Bytes(value) ?? this.#fail('base64'));
+      case 'hex':
+        return writer.raw(hexBytes(value) ?? this.#fail('hexadecimal digits'));
+      case 'bool':
+        if (typeof value !== 'boolean') throw this.#wrong('true or false');
+        return writer.varint(value ? 1n : 0n);
+      case 'double':
+        return writer.double(doubleOf(value) ?? this.#fail('a number'));
+      case 'fixed64':
+        return writer.fixed64(this.#integer(value));
+      case 'int64':
+        return writer.varint(this.#integer(value));
+      case 'uint32':
+        return writer.varint(this.#ranged(this.#integer(value), 0n, 0xffffffffn));
+      case 'sint32':
+        return writer.varint(zigzag(this.#ranged(this.#integer(value), -0x80000000n, 0x7fffffffn)));
+      case 'temporality': {
+        const named = TEMPORALITIES.indexOf(String(value));
+        return writer.varint(named >= 0 ? BigInt(named) : this.#ranged(this.#integer(value), 0n, 0x7fffffffn));
+      }
+      default:
+        return this.#message(type, value, depth + 1);
+    }
+  }
+
+  /** An integer of 64 bits, signed or not. */
+  #integer(value: unknown): bigint {
+    const integer = rawInteger(value);
+    if (integer === null) throw this.#wrong('an integer');
+    return this.#ranged(integer, -(2n ** 63n), 2n ** 64n - 1n);
+  }
+
+  #ranged(value: bigint, min: bigint, max: bigint): bigint {
+    if (value < min || value > max) throw this.#wrong(`an integer from ${min} to ${max}`);
+    return value;
+  }
+
+  #fail(expected: string): never {
+    throw this.#wrong(expected);
+  }
+
+  #wrong(expected: string): LeewayError {
+    return wrong(this.#path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join(''), expected);
+  }
 }
+
+const utf8 = new TextEncoder();
 
 function fieldOf(fields: Readonly<Record<string, SchemaField>>, key: string): SchemaField | null {
   const camel = key.includes('_') ? key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : key;
   return Object.hasOwn(fields, camel) ? (fields[camel] ?? null) : null;
 }
 
-function writeField({ number, type, repeated }: SchemaField, item: unknown, place: Place): Uint8Array[] {
-  if (!repeated) return fieldBytes(number, WIRE[type] ?? 2, valueBytes(type, item, place));
-  if (!Array.isArray(item)) throw wrong(place.path, 'a list');
-  const values = item.map((one: unknown, index) =>
-    valueBytes(type, one, { depth: place.depth, path: `${place.path}[${index}]` }),
-  );
-  if (type in WIRE) return fieldBytes(number, 2, concatenated(values));
-  return values.flatMap((value) => fieldBytes(number, 2, value));
-}
-
-function valueBytes(type: string, value: unknown, place: Place): Uint8Array {
-  const { path } = place;
-  switch (type) {
-    case 'string':
-      if (typeof value !== 'string') throw wrong(path, 'a text');
-      return new TextEncoder().encode(value);
-    case 'bytes':
-      return base64Bytes(value, path);
-    case 'hex':
-      return hexBytes(value, path);
-    case 'bool':
-      if (typeof value !== 'boolean') throw wrong(path, 'true or false');
-      return varintBytes(value ? 1n : 0n);
-    case 'double':
-      return doubleBytes(doubleOf(value, path));
-    case 'fixed64':
-      return fixed64Bytes(integerOf(value, path));
-    case 'int64':
-      return varintBytes(integerOf(value, path));
-    case 'uint32':
-      return varintBytes(ranged(integerOf(value, path), { min: 0n, max: 0xffffffffn }, path));
-    case 'sint32':
-      return varintBytes(zigzag(ranged(integerOf(value, path), { min: -0x80000000n, max: 0x7fffffffn }, path)));
-    case 'temporality':
-      return varintBytes(temporalityOf(value, path));
-    default:
-      return messageBytes(type, value, { depth: place.depth + 1, path });
-  }
-}
-
-function doubleOf(value: unknown, path: string): number {
+function doubleOf(value: unknown): number | null {
   if (typeof value === 'number') return value;
   if (typeof value === 'bigint') return Number(value);
   if (value === 'NaN' || value === 'Infinity' || value === '-Infinity') return Number(value);
   if (typeof value === 'string' && /^-?\d+(\.\d+)?([eE][-+]?\d+)?$/.test(value)) return Number(value);
-  throw wrong(path, 'a number');
-}
-
-/** An integer of 64 bits, signed or not. */
-function integerOf(value: unknown, path: string): bigint {
-  const integer = rawInteger(value);
-  if (integer === null) throw wrong(path, 'an integer');
-  return ranged(integer, { min: -(2n ** 63n), max: 2n ** 64n - 1n }, path);
+  return null;
 }
 
 function rawInteger(value: unknown): bigint | null {
@@ -145,29 +213,18 @@ function rawInteger(value: unknown): bigint | null {
   return typeof value === 'string' && /^-?\d{1,20}$/.test(value) ? BigInt(value) : null;
 }
 
-function ranged(value: bigint, { min, max }: { readonly min: bigint; readonly max: bigint }, path: string): bigint {
-  if (value < min || value > max) throw wrong(path, `an integer from ${min} to ${max}`);
-  return value;
-}
-
 function zigzag(value: bigint): bigint {
   return value < 0n ? -value * 2n - 1n : value * 2n;
 }
 
-function temporalityOf(value: unknown, path: string): bigint {
-  const named = TEMPORALITIES.indexOf(String(value));
-  return named >= 0 ? BigInt(named) : ranged(integerOf(value, path), { min: 0n, max: 0x7fffffffn }, path);
-}
-
-function base64Bytes(value: unknown, path: string): Uint8Array {
-  if (typeof value !== 'string' || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value)) throw wrong(path, 'base64');
+function base64Bytes(value: unknown): Uint8Array | null {
+  if (typeof value !== 'string' || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value)) return null;
   const standard = value.replaceAll('-', '+').replaceAll('_', '/').replace(/=+$/, '');
-  if (standard.length % 4 === 1) throw wrong(path, 'base64');
-  return Uint8Array.from(atob(standard), (letter) => letter.charCodeAt(0));
+  return standard.length % 4 === 1 ? null : Uint8Array.from(atob(standard), (letter) => letter.charCodeAt(0));
 }
 
-function hexBytes(value: unknown, path: string): Uint8Array {
-  if (typeof value !== 'string' || !/^([0-9a-fA-F]{2})*$/.test(value)) throw wrong(path, 'hexadecimal digits');
+function hexBytes(value: unknown): Uint8Array | null {
+  if (typeof value !== 'string' || !/^([0-9a-fA-F]{2})*$/.test(value)) return null;
   return Uint8Array.from({ length: value.length / 2 }, (_, index) =>
     Number.parseInt(value.slice(index * 2, index * 2 + 2), 16),
   );

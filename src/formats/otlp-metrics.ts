@@ -1,3 +1,5 @@
+import { LeewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import {
   type Decoded,
@@ -41,6 +43,8 @@ const ATTRIBUTE_TAGS: Readonly<Record<number, number>> = {
   [METRIC.histogram]: EXPLICIT.attributes,
   [METRIC.exponential]: EXPONENTIAL.attributes,
 };
+/** Histogram and summary points of one body, twice what is taken of histograms: they cost 2 µs even when empty. */
+const COMPOUND_POINTS_MAX = 2 * LIMITS.histograms_max;
 const FAULTS = {
   value: { code: 'no_value', reason: 'a data point without a value' },
   temporality: { code: 'temporality', reason: 'neither delta nor cumulative' },
@@ -65,6 +69,7 @@ class OtlpMetrics {
   readonly #series: OtlpSeries;
   readonly #target: SampleTarget;
   readonly #decoded: Decoded;
+  #compound_points = 0;
   readonly #header: MetricHeader = {
     name_start: 0,
     name_end: 0,
@@ -234,6 +239,11 @@ class OtlpMetrics {
   #point(data: number, end: number, metric: number): LabelFault | null {
     if (data === METRIC.gauge || data === METRIC.sum) return this.#number(end, metric);
     const reader = this.#reader;
+    if (++this.#compound_points > COMPOUND_POINTS_MAX)
+      throw new LeewayError(
+        'LW-BODY-SIZE',
+        `OTLP: more than ${COMPOUND_POINTS_MAX} histograms and summaries in a body`,
+      );
     const point = { start: reader.at, end };
     if (data === METRIC.summary) return this.#summary(end, metric);
     const fields = data === METRIC.histogram ? EXPLICIT : EXPONENTIAL;

@@ -1,4 +1,4 @@
-/** Protobuf bytes of a value, and of fields: the little that answers and the JSON decoder need. */
+/** Protobuf bytes of a value, and of fields: the little that answers need. */
 
 /** A varint; negative numbers take 64 bits, as int64 does. */
 export function varintBytes(value: bigint): Uint8Array {
@@ -7,20 +7,6 @@ export function varintBytes(value: bigint): Uint8Array {
   for (; rest > 127n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
   bytes.push(Number(rest));
   return Uint8Array.from(bytes);
-}
-
-/** Eight bytes, little-endian. */
-export function fixed64Bytes(value: bigint): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, value), true);
-  return bytes;
-}
-
-/** A double's eight bytes, little-endian. */
-export function doubleBytes(value: number): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setFloat64(0, value, true);
-  return bytes;
 }
 
 /** A field's tag and its content; wire type 2 with its length before it. */

@@ -8,7 +8,7 @@ import { decodeOtlpMetricsJson } from '../../src/formats/otlp-metrics-json.ts';
 import { decodeRemoteWrite } from '../../src/formats/remote-write.ts';
 import { decodeRemoteWrite2 } from '../../src/formats/remote-write-2.ts';
 import { exemplar, exponentialPoint, histogramPoint, numberPoint, otlpRequest, summaryPoint } from './otlp-messages.ts';
-import { joined, message, varint } from './protobuf-writer.ts';
+import { joined, message, uint, varint } from './protobuf-writer.ts';
 import { integerHistogram, request2, type TestSeries, writeRequest } from './remote-write-messages.ts';
 import { freshTarget, rowsOf } from './sample-rows.ts';
 
@@ -152,6 +152,33 @@ test('the smallest possible series, by the hundred thousand, are counted and not
     value: { samples_count: 0, rejections: [{ code: 'missing_name', count: 60_000 }] },
   });
   expect([target.book.series_count, target.book.keys.count, target.columns.rows]).toEqual([0, 0, 0]);
+});
+
+/** `size` bytes of nothing but `piece`. */
+function filled(piece: Uint8Array, size: number): Uint8Array {
+  const body = new Uint8Array(size - (size % piece.length));
+  for (let at = 0; at < body.length; at += piece.length) body.set(piece, at);
+  return body;
+}
+
+const LARGEST = LIMITS.body_bytes_max - 100;
+const NAMED = (kind: number, points: Uint8Array) =>
+  message(1, message(2, message(2, text8('g'), message(kind, points))));
+const text8 = (value: string) => message(1, new TextEncoder().encode(value));
+
+test.each([
+  ['empty series', decodeRemoteWrite, filled(message(1), LARGEST)],
+  ['empty series', decodeRemoteWrite2, joined(message(4), filled(message(5), LARGEST))],
+  ['empty points', decodeOtlpMetrics, NAMED(5, filled(message(1), LARGEST))],
+  ['empty histograms', decodeOtlpMetrics, NAMED(9, joined(uint(2, 2), filled(message(1), LARGEST)))],
+  ['empty summaries', decodeOtlpMetrics, NAMED(11, filled(message(1), LARGEST))],
+  ['empty objects', decodeOtlpMetricsJson, filled(new TextEncoder().encode('{},'), LARGEST)],
+] as const)('the largest body, of nothing but %s, is refused after little work', (_, decode, body) => {
+  const before = process.cpuUsage();
+  expect(decode(body, freshTarget())).toMatchObject({ kind: 'reject', code: 'LW-BODY-SIZE' });
+  const { user, system } = process.cpuUsage(before);
+  // 35 s of histograms, 18 s of summaries, out of memory for objects, before there were caps
+  expect((user + system) / 1_000).toBeLessThan(1_500);
 });
 
 test('histograms and exemplars over their cap are refused and counted', () => {
