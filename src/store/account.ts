@@ -121,10 +121,13 @@ export class AccountReader {
       const settled = this.#settled;
       const reading = await this.#readLedger(settled);
       const due_ms = this.#counted_at_ms + (this.#count_ms > COUNT_MS_MAX ? COUNT_SHARE * this.#count_ms : 0);
-      if (this.#clock.elapsed_ms() >= due_ms) await this.#count(reading.totals, reading.asOf);
-      // frames behind the watermarks were written meanwhile: read again
-      if (settled !== this.#settled) continue;
-      if (time < READINGS_MAX && !(await this.#isUnchanged(reading))) continue;
+      const isCounted = this.#clock.elapsed_ms() >= due_ms;
+      if (isCounted) await this.#count(reading.totals, reading.asOf);
+      const isSure = settled === this.#settled && (await this.#isUnchanged(reading));
+      // what was counted may hold rows of frames that these totals lack: not to be believed until it is due again
+      if (isCounted && !isSure) this.#counted_at_ms = -Infinity;
+      // frames behind the watermarks were written meanwhile, or beside them: read again
+      if (settled !== this.#settled || (time < READINGS_MAX && !isSure)) continue;
       return Array.from(reading.totals.entries, ([name, total]) => accountOf(total, this.#counts.get(name)));
     }
   }
@@ -195,8 +198,14 @@ export class AccountReader {
     return Number(row?.frames);
   }
 
+  /** Whether others have written neither into the tail nor behind the watermarks since it was read. */
   async #isUnchanged({ tail, tail_frames }: Reading): Promise<boolean> {
-    return tail.length === 0 || (await this.#frames(tail)) === tail_frames;
+    if (this.#tail_ms === 0) return true;
+    if (tail.length > 0 && (await this.#frames(tail)) !== tail_frames) return false;
+    const news = await this.#select<NewestRow>(newestLineages(this.#tail_ms), {});
+    if (!news.some((row) => row.tail !== '0' && this.isPast(BigInt(row.tail)))) return true;
+    this.forget();
+    return false;
   }
 
   async #count(totals: LedgerTotals, asOf: readonly bigint[]): Promise<void> {
