@@ -10,6 +10,7 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
 import { systemRandom } from '../core/random.ts';
+import type { SampleRejection } from '../core/samples.ts';
 import type { SetAside } from '../core/set-aside.ts';
 import type { Rule } from '../incident/rules.ts';
 import type { DeclaredGaps } from '../pipeline/declared-gaps.ts';
@@ -122,11 +123,16 @@ function ingestService({ bus, clock, epoch, sources, alerts, quarantine, gaps }:
       if (!taken.repeated) sources.counted(source, 'sender', taken.samples_count + taken.histograms.length, now_ms);
       const rejected = Object.fromEntries(taken.rejections.map(({ code, count }) => [code, count]));
       if (taken.rejections.length > 0) sources.rejected(source, 'sender', rejected, now_ms);
-      sources.warned(source, 'sender', open.overflow(source));
+      sources.warned(source, 'sender', open.overflow(source) ?? clockWarning(taken.rejections));
       return taken;
     },
     alerts: (messages) => alerts.take(messages, clock.now_ms()),
   };
+}
+
+function clockWarning(rejections: readonly SampleRejection[]): string | null {
+  const clock = rejections.find(({ code }) => code === 'clock');
+  return clock === undefined ? null : `of the last body ${clock.count} refused: ${clock.reason}`;
 }
 
 function readService(parts: ServiceParts): Services['read'] {

@@ -120,7 +120,8 @@ test('a part that breaks the rules or has its clock far off is refused with its 
   expect([off.status, off.headers.get('x-prometheus-remote-write-samples-written')]).toEqual([400, '2']);
   expect(off.text).toMatch(/^2 refused \(clock\): a time more than a day from the receiver's clock/);
   const phone = (await get<List<Source>>(service, '/api/v1/sources')).items.find(({ source }) => source === 'phone');
-  expect(phone).toMatchObject({ accepted: 2, rejected: { clock: 2 } });
+  const detail = expect.stringMatching(/^of the last body 2 refused: a time more than a day from/);
+  expect(phone).toMatchObject({ accepted: 2, rejected: { clock: 2 }, detail });
   // two samples, their two series, and the gpu record that they make
   await eventually('what was taken', async () => {
     const { items } = await get<List<Account>>(service, '/api/v1/delivery');
