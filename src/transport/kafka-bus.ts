@@ -80,7 +80,8 @@ const CLOSE_GRACE_MS = 5_000;
  * repeat is stored twice in the topic and once in the store. `backlog` says what this process knows: `bytes`, `oldest_ms`
  * and `in_flight` count what waits for an acknowledgement and what was read and is not yet stored here; offsets say how
  * many frames wait in the topic (`frames`, of the whole group, while this process consumes), not whose they are, so of a
- * frame that no worker has read `in_flight` knows nothing. `quarantined`: set aside by this process since its start.
+ * frame that no worker has read `in_flight` knows nothing (the log of pipeline/acknowledged-log.ts does). `quarantined`: set
+ * aside by this process since its start.
  */
 export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
   const settings = { ...DEFAULTS, ...options };

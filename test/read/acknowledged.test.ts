@@ -146,6 +146,24 @@ test('a document whose answer was lost is written once, and what comes meanwhile
   await acknowledgedReader(live.control).forget({ documents: held.map(({ id }) => id), quarantined: [] });
 });
 
+test('what is more than a gateway can keep is said to be unknown, and never 0', async () => {
+  const log = logOf(live.control, 'flooded');
+  const bus = log.noting(unread);
+  const [record] = steps(0, 1);
+  const records = record === undefined ? [] : [record];
+  // one more than it keeps while the control store is away
+  for (let sequence = 1; sequence <= 100_001; sequence++)
+    await bus.publish({ source: 'flood', epoch: 1, sequence, records }, signal);
+  await log.flush();
+  const acknowledged = acknowledgedReader(live.control);
+  const doors = { store: live.store, bus: unread, clock: systemClock, acknowledged };
+  const item = (await deliveryAccount(doors, [], signal)).find(({ source }) => source === 'flood');
+  expect(item).toMatchObject({ emitted: 100_000, in_flight: 100_000, in_flight_known: false });
+  const { documents: held } = await acknowledged.read();
+  expect(held.map(({ body }) => body.sources[0]?.batches.length)).toEqual(Array.from({ length: 5 }, () => 20_000));
+  await acknowledged.forget({ documents: held.map(({ id }) => id), quarantined: [] });
+});
+
 test('of the log only what the store holds no part of is in flight; a gateway that left something out says so for an hour', () => {
   const held = { source: 's', epoch: 1, sequence_min: 2, sequence_max: 9, gaps: [[4, 5] as const, [8, 8] as const] };
   const document = (id: string, whole: boolean, batches: [number, number, number][]) => ({
