@@ -1,3 +1,4 @@
+import { LIMITS } from '../core/limits.ts';
 import { type Attributes, Decoding, type DecodeResult, notDecodable } from './decode-result.ts';
 import { type Exposition, type ExpositionSample, parseExposition, unitOfName } from './exposition.ts';
 
@@ -44,7 +45,8 @@ export function passOn(decoding: Decoding, sample: ExpositionSample, attributes:
   });
 }
 
-/** `{at_ms}` when the line carries a time, else nothing. */
-export function timeOf(sample: ExpositionSample): { readonly at_ms?: number } {
-  return sample.timestamp_ms === null ? {} : { at_ms: sample.timestamp_ms };
+/** `{at_ms}` when the line carries a time that telemetry can have: of one that is not, the time of the scrape is better known. */
+export function timeOf({ timestamp_ms }: ExpositionSample): { readonly at_ms?: number } {
+  const isPlausible = timestamp_ms !== null && timestamp_ms >= LIMITS.time_ms_min && timestamp_ms < LIMITS.time_ms_max;
+  return isPlausible ? { at_ms: timestamp_ms } : {};
 }
