@@ -12,7 +12,7 @@ const system = [
 ];
 
 /** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. And long ones. */
-const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-*}.test.ts'];
+const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-*,sidecar-spool}.test.ts'];
 
 /** The longest first: the others fill the second worker meanwhile. */
 const longest = ['integration/demo', 'browser/console', 'integration/service', 'integration/kill-service'];
