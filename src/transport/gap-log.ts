@@ -94,8 +94,12 @@ export class GapLog {
     for (const { name, number } of files.toSorted((one, other) => other.number - one.number)) {
       log.#number = Math.max(log.#number, number);
       log.#old.push(name);
-      if (log.#gaps.size === 0 && log.#segment_max === 0) log.#readFile(await disk.read(path.join(directory, name)));
+      if (log.#gaps.size > 0 || log.#segment_max > 0) continue;
+      const file = path.join(directory, name);
+      log.#readFile(await disk.read(file));
+      await disk.sync(file); // a killed process may not have synced what it wrote, and now it is acted upon
     }
+    if (files.length > 0) await disk.syncDirectory(directory);
     for (const name of names) {
       const number = Number(/^(\d{12})-[a-z_]+\.native$/.exec(name)?.[1] ?? -1);
       if (log.#segments.has(number)) await disk.unlink(path.join(directory, name));

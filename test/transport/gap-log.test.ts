@@ -124,6 +124,27 @@ test('the file of a dropped segment that a crash left behind is removed at the n
   expect(await readdir(directory.path)).toEqual(['000000000013-step.native', 'gaps-000001.ndjson']);
 });
 
+test('what a killed process wrote and did not sync is durable before a start acts upon it', async () => {
+  await using directory = await scratchDirectory();
+  const log = await GapLog.open(real, directory.path);
+  await log.append([gap(1, 2)], [3]);
+  await writeFile(path.join(directory.path, '000000000003-step.native'), 'dropped');
+  const done: string[] = [];
+  const noting: SpoolDisk = {
+    ...real,
+    sync: async (file) => void done.push(`sync ${path.basename(file)}`),
+    syncDirectory: async () => void done.push('sync directory'),
+    unlink: async (file) => void done.push(`unlink ${path.basename(file)}`),
+  };
+  await GapLog.open(noting, directory.path);
+  expect(done).toEqual([
+    'sync gaps-000001.ndjson',
+    'sync directory',
+    'unlink 000000000003-step.native',
+    'sync directory',
+  ]);
+});
+
 test(`killed at any operation a drop is there or it is not, and what was promised stays (seed ${seed})`, async () => {
   const random = seededRandom(seed);
   for (let last = 0; last < 60; last++) {
@@ -160,7 +181,12 @@ test('after a write that failed the next drop goes to a file of its own, without
       const handle = await real.create(file);
       const sync = (): Promise<void> =>
         fails ? Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })) : handle.sync();
-      return { ...handle, sync };
+      return {
+        append: (bytes) => handle.append(bytes),
+        sync,
+        truncate: (size) => handle.truncate(size),
+        close: () => handle.close(),
+      };
     },
   };
   const log = await GapLog.open(disk, directory.path);
