@@ -56,6 +56,20 @@ describe('POST /v1/events', () => {
     });
   });
 
+  test('refuses batches of a version that it does not know with 415 and the one that it does', async () => {
+    await using fixture = await createFixture();
+    const answer = await post(fixture, Buffer.from([2, 0]), { 'content-type': 'application/vnd.leeway.batch.v2' });
+    expect([answer.statusCode, fixture.memory.batches.length]).toEqual([415, 0]);
+    expect(answer.json()).toMatchObject({
+      code: 'LW-MEDIA-TYPE',
+      errors: [{ path: 'content-type', expected: 'application/vnd.leeway.batch.v1' }],
+    });
+    // the version within the message is judged too
+    const inside = await post(fixture, Buffer.from([2, 0]), { 'content-type': 'application/vnd.leeway.batch.v1' });
+    expect(inside.statusCode).toBe(415);
+    expect(inside.json().detail).toMatch(/version 2 of the batch; understood: 1/);
+  });
+
   test('rejects a line of 10 MB alone and takes its neighbours', async () => {
     await using fixture = await createFixture();
     const answer = await post(fixture, `${stepLine(1)}\n"${'x'.repeat(10_000_000)}"\n${stepLine(2)}`);
