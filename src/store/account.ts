@@ -26,7 +26,7 @@ import {
 } from './ledger-totals.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
-type NewestRow = { lineage: string; tail: string };
+type NewestRow = { lineage: string; tail: string; late: string };
 type PartListRow = { table: string; partition: string; parts: string };
 type ExpiredRow = { source: string; epoch: string; place: string; expired: string };
 type StoredRow = { table: string; partition: string; source: string; epoch: string; known: number; stored: string };
@@ -86,6 +86,7 @@ export class AccountReader {
   #counted = new Map<string, Counted>();
   #counts = new Map<string, Count>();
   #count_ms = 0;
+  #looked_at_ms: number | null = null;
   #counted_at_ms = -Infinity;
   #reading: Promise<StoredAccount[]> | null = null;
 
@@ -133,12 +134,12 @@ export class AccountReader {
   }
 
   async #readLedger(settled: LedgerTotals): Promise<Reading> {
-    const rows = await this.#select<NewestRow>(newestLineages(this.#tail_ms), {});
-    const news = rows.map(({ lineage, tail }) => ({ upto: BigInt(lineage), tail: BigInt(tail) }));
-    if (news.some(({ tail }) => tail !== 0n && this.isPast(tail))) {
+    const rows = await this.#newest();
+    if (rows.some(({ late }) => late !== '0' && this.isPast(BigInt(late)))) {
       this.forget();
       return this.#readLedger(this.#settled);
     }
+    const news = rows.map(({ lineage, tail }) => ({ upto: BigInt(lineage), tail: BigInt(tail) }));
     const ends = news.map(({ upto, tail }) => (tail === 0n ? upto : tail - 1n));
     for (;;) {
       const unread = this.#unread(ends);
@@ -151,6 +152,15 @@ export class AccountReader {
     const tail_frames = tail.length === 0 ? 0 : await this.#frames(tail);
     const totals = tail.length === 0 ? settled : settled.with(await this.#rows(settled, tail));
     return { totals, asOf: [...asOf.values()], tail, tail_frames };
+  }
+
+  /** Who reads seldom must look further back for what was written behind its watermarks. */
+  async #newest(): Promise<NewestRow[]> {
+    const now_ms = this.#clock.elapsed_ms();
+    const since_ms = this.#tail_ms === 0 ? 0 : this.#tail_ms + now_ms - (this.#looked_at_ms ?? now_ms);
+    const rows = await this.#select<NewestRow>(newestLineages(this.#tail_ms, since_ms), {});
+    this.#looked_at_ms = now_ms;
+    return rows;
   }
 
   #watermark(stream: number): bigint {
@@ -202,8 +212,7 @@ export class AccountReader {
   async #isUnchanged({ tail, tail_frames }: Reading): Promise<boolean> {
     if (this.#tail_ms === 0) return true;
     if (tail.length > 0 && (await this.#frames(tail)) !== tail_frames) return false;
-    const news = await this.#select<NewestRow>(newestLineages(this.#tail_ms), {});
-    if (!news.some((row) => row.tail !== '0' && this.isPast(BigInt(row.tail)))) return true;
+    if (!(await this.#newest()).some(({ late }) => late !== '0' && this.isPast(BigInt(late)))) return true;
     this.forget();
     return false;
   }

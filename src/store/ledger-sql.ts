@@ -31,12 +31,17 @@ function atMost(watermarks: readonly bigint[]): string {
   return `lineage <= transform(bitShiftRight(lineage, ${STREAM_BITS}), [${streams}], [${watermarks.map((mark) => `toUInt64(${mark})`).join(', ')}], toUInt64(0))`;
 }
 
-/** By stream the newest lineage, and the smallest that was stored in the last `tail_ms` (0: none). */
-export function newestLineages(tail_ms: number): string {
-  const recent = `frame.stored_at >= now64(3) - toIntervalMillisecond(${tail_ms})`;
-  const tail = tail_ms === 0 ? 'toUInt64(0)' : `minIf(frame.lineage, ${recent})`;
-  return `SELECT max(frame.lineage) AS lineage, ${tail} AS tail FROM ${tableName('frames')} AS frame
-GROUP BY bitShiftRight(frame.lineage, ${STREAM_BITS})`;
+/**
+ * By stream the newest lineage, the smallest that was stored in the last `tail_ms`, and the smallest of the last `since_ms`
+ * (0: none).
+ */
+export function newestLineages(tail_ms: number, since_ms: number): string {
+  const smallest = (ms: number): string =>
+    ms === 0
+      ? 'toUInt64(0)'
+      : `minIf(frame.lineage, frame.stored_at >= now64(3) - toIntervalMillisecond(${Math.ceil(ms)}))`;
+  return `SELECT max(frame.lineage) AS lineage, ${smallest(tail_ms)} AS tail, ${smallest(since_ms)} AS late
+FROM ${tableName('frames')} AS frame GROUP BY bitShiftRight(frame.lineage, ${STREAM_BITS})`;
 }
 
 /** How many frames the ledger has in `stretches`. */

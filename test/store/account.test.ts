@@ -237,3 +237,23 @@ test('a count that others wrote beside is made again, however slow counting is',
   expect(wrote).toBe(true);
   expect(await reader.read()).toMatchObject([account]);
 });
+
+test('a frame that was written behind what was read is found by a reader that looks seldom', async () => {
+  await using place = await open();
+  let elapsed_ms = 0;
+  const clock: Clock = { ...systemClock, elapsed_ms: () => elapsed_ms };
+  const select = <Row>(sql: string, parameters: QueryParameters): Promise<Row[]> =>
+    place.store.query<Row>(sql, parameters, signal);
+  const noted = (place_in_stream: number, sequence: number, rows: number, age_s: number): Promise<unknown> =>
+    select(
+      `INSERT INTO leeway.frames (lineage, source, epoch, sequence, parts, \`table\`, rows, duplicates, stored_at)
+SETTINGS async_insert = 0 VALUES (${lineage(1, place_in_stream)}, 'node-1', 1, ${sequence}, 1, 'step', ${rows}, 0, now64(3) - ${age_s})`,
+      {},
+    );
+  const reader = new AccountReader(select, clock, { tail_ms: 60_000 });
+  await noted(10, 2, 3, 700);
+  expect(await reader.read()).toMatchObject([{ frame_rows: 3, sequences: 1 }]);
+  await noted(5, 1, 2, 300); // by another worker, five minutes ago; the last look was ten minutes ago
+  elapsed_ms += 600_000;
+  expect(await reader.read()).toMatchObject([{ frame_rows: 5, sequences: 2 }]);
+});
