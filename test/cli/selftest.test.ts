@@ -32,6 +32,7 @@ test.concurrent('an honest service is proven, in figures that add up', async () 
   expect(report.account).toMatchObject({ emitted: records + 2, stored: records + 2, sequence_max: 5 });
   // 3 batches of 20 steps and 40 samples
   expect(report.read_back).toEqual({ compared: 100, equal: 100, missing: 0, doubled: 0, changed: 0, foreign: 0 });
+  expect(report.account_looks.unbalanced).toBe(0);
   expect(report.job).toMatch(/^selftest-[0-9a-f]{8}$/);
   expect(report.acknowledged_ms?.p50).toBeGreaterThan(0);
 });
@@ -93,6 +94,7 @@ describe.concurrent('a service that lies is found out, exit 1', () => {
   test.each(lies)('one that %s: %s', async (_name, what, vice) => {
     const { exit, report } = await reportOf(vice, '0.4');
     expect(report.problems.map((problem) => problem.what)).toContain(what);
+    if (what.startsWith('emitted = ')) expect(report.account_looks.unbalanced).toBeGreaterThan(0);
     expect([exit, report.proven]).toEqual([1, false]);
   });
 });
@@ -167,7 +169,7 @@ test.concurrent('the service of the configuration is asked, with the token of ga
   await writeFile(join(directory.path, 'token'), 'lw_1_2\n');
   const { exit } = await runIn(directory.path, command, ['--batches', '1']);
   expect(exit).toBe(0);
-  expect(service.requests.slice(0, 2)).toEqual(['GET /readyz', 'GET /api/v1/delivery?limit=1&source=selftest']);
+  expect(service.requests.slice(0, 2)).toEqual(['GET /healthz', 'GET /api/v1/delivery?limit=1&source=selftest']);
 });
 
 test.each([

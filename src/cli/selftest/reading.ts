@@ -36,6 +36,8 @@ export class Reading {
   readonly #client: ServiceClient;
   readonly #clock: Clock;
   readonly #marks: Marks;
+  /** Looks at the own line of the account, and those in which it did not add up at that moment. */
+  readonly looks = { total: 0, unbalanced: 0 };
 
   constructor(client: ServiceClient, clock: Clock, marks: Marks) {
     this.#client = client;
@@ -50,8 +52,8 @@ export class Reading {
   }
 
   /**
-   * The account of (source, epoch) as soon as stored and declared loss come to `records` and nothing is on its way, else as
-   * it is at `until_ms`; null when the service knows nothing of it.
+   * The account of (source, epoch) as soon as stored and declared loss come to `records`, no more and no less, and nothing is
+   * on its way, else as it is at `until_ms`; null when the service knows nothing of it.
    */
   async settled(
     name: { readonly source: string; readonly epoch: number },
@@ -61,7 +63,9 @@ export class Reading {
     for (let poll_ms = POLL_MS_MIN; ; poll_ms = Math.min(POLL_MS_MAX, poll_ms * 1.5)) {
       const lines = await this.account(name.source, until_ms);
       const line = lines.find(({ epoch }) => epoch === String(name.epoch)) ?? null;
-      if (line !== null && line.in_flight === 0 && line.stored + lossOf(line) >= records) return line;
+      this.looks.total++;
+      if (line !== null && line.emitted !== line.stored + line.in_flight + lossOf(line)) this.looks.unbalanced++;
+      if (line !== null && line.in_flight === 0 && line.stored + lossOf(line) === records) return line;
       const left_ms = until_ms - this.#clock.elapsed_ms();
       if (left_ms <= 0) return line;
       await this.#clock.sleep(Math.min(poll_ms, left_ms), signal);

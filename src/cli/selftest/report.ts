@@ -21,6 +21,8 @@ export type SelftestReport = {
   readonly job: string;
   readonly sent: SendingFigures;
   readonly account: AccountLine | null;
+  /** Looks at the account while it was waited for, and those in which it did not add up at that moment. */
+  readonly account_looks: { readonly total: number; readonly unbalanced: number };
   readonly read_back: Comparison;
   readonly acknowledged_ms: Spread | null;
   readonly readable_ms: Spread | null;
@@ -55,6 +57,7 @@ export function reportOf({ proof, target, faults, notes, more, duration_ms }: Re
     job: proof.marks.job,
     sent: proof.figures,
     account: proof.account,
+    account_looks: { ...proof.reading.looks },
     read_back: proof.comparison,
     acknowledged_ms: spreadOf(proof.acknowledged_ms),
     readable_ms: spreadOf(proof.readable_ms),
@@ -93,6 +96,10 @@ export function textOf(report: SelftestReport): string {
     ...(faults === null ? [] : faultRows(faults)),
     ...(account === null ? [] : accountRows(account)),
     ['declared loss', lost.length === 0 ? '0' : lost.join(', ')],
+    [
+      'account',
+      `${report.account_looks.total} looks, ${report.account_looks.unbalanced} in which it did not add up yet`,
+    ],
     ['read back', `${read_back.compared} rows, ${read_back.equal} equal bit for bit, ${strange(read_back)}`],
     ['acknowledged', spreadText(report.acknowledged_ms, 'after sending')],
     ['readable', spreadText(report.readable_ms, 'after the acknowledgement')],

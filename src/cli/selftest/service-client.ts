@@ -74,7 +74,7 @@ export class ServiceClient {
   async requireReachable(): Promise<void> {
     const { ingest_url, read_url, token } = this.#options.target();
     for (const [option, url, path] of [
-      ['--url', ingest_url, '/readyz'],
+      ['--url', ingest_url, '/healthz'],
       ['--read-url', read_url, `/api/v1/delivery?limit=1&source=${encodeURIComponent(this.#options.source)}`],
     ] as const) {
       const answer = await this.#request(url + path, { method: 'GET', headers: bearer(token) });

@@ -87,7 +87,7 @@ class State {
   answer({ url = '', headers, method }: IncomingMessage, body: string): Answer {
     const { pathname } = new URL(url, 'http://stand-in');
     if (method === 'POST') return this.#take(pathname, headers, body);
-    if (pathname === '/readyz') return { status: 200, answer: { ready: true } };
+    if (pathname === '/healthz') return { status: 200, answer: { ok: true } };
     if (pathname === '/api/v1/delivery') return list(this.#epoch === '' ? [] : [this.#account()]);
     if (pathname.endsWith('/steps')) {
       const steps = [...this.#records.values()].filter(({ type }) => type === 'step');
