@@ -24,6 +24,9 @@ export const LIMITS = {
   label_value_bytes_max: 2_048,
   /** Series of one tenant: 2,500 GPUs × 200 metrics. 500,000 × (150 B of labels + 60 B) = 105 MB of cache. */
   active_series_max: 500_000,
+  /** Series of all tenants of a process, 420 MB; beyond it each may still have `sure_series_max`: 64 × 10,000 are 134 MB. */
+  total_series_max: 2_000_000,
+  sure_series_max: 10_000,
   /** New series waiting to be written, about 600 B each: 60 MB. Over it senders are told to come again. */
   new_series_max: 100_000,
   /** Histograms, exemplars and metadata of one body: objects of about 1 kB, 100 MB at most. */

@@ -36,13 +36,26 @@ export type SeriesContext = {
   readonly fault: LabelFault | null;
 };
 
+/** What the books of a process have in common: how many series they hold, and from how many on they share what is left. */
+export type SeriesShelf = { series_count: number; readonly total_max: number; readonly sure_max: number };
+
+/** A shelf with the caps of LIMITS. */
+export function seriesShelf(): SeriesShelf {
+  return { series_count: 0, total_max: LIMITS.total_series_max, sure_max: LIMITS.sure_series_max };
+}
+
 /** A tenant's caps; `seed` is the process's own random number, against senders who choose colliding labels. */
-export type SeriesBookOptions = { readonly series_max?: number; readonly new_max?: number; readonly seed?: number };
+export type SeriesBookOptions = {
+  readonly series_max?: number;
+  readonly new_max?: number;
+  readonly seed?: number;
+  readonly shelf?: SeriesShelf;
+};
 
 /**
  * One tenant's known series. A series is a small index here, with its 64-bit id (`seriesId`) and the exponent its
  * values had last. Warm, it is found by its raw label bytes (`keys`); cold, by its id. Over `series_max` distinct
- * series, every further one is the overflow series of its metric, `{__name__, __overflow__="true"}`, and is counted.
+ * series, or `sure_max` where the shelf is full, every further one is the overflow series of its metric, `{__name__, __overflow__="true"}`, and is counted.
  * New series wait in `drainNew` until they are written; over `new_max`, LeewayError LW-OVERLOADED asks to come again.
  */
 export class SeriesBook {
@@ -68,6 +81,7 @@ export class SeriesBook {
   overflow_count = 0;
   readonly #series_max: number;
   readonly #new_max: number;
+  readonly #shelf: SeriesShelf;
   #slots = new Int32Array(FIRST_SERIES * 2).fill(-1);
   #fresh = new Map<string, SeriesRow>();
   #full = false;
@@ -76,6 +90,7 @@ export class SeriesBook {
 
   constructor(options: SeriesBookOptions = {}) {
     const { series_max = LIMITS.active_series_max, new_max = LIMITS.new_series_max, seed = 0 } = options;
+    this.#shelf = options.shelf ?? seriesShelf();
     this.#series_max = series_max;
     this.#new_max = new_max;
     this.keys = new ByteTable({ entries_max: series_max * 2, bytes_max: series_max * KEY_BYTES, seed });
@@ -96,7 +111,7 @@ export class SeriesBook {
     const id = seriesId(canonicalBytes(labels));
     const known = this.#find(id);
     if (known >= 0) return known;
-    if (this.series_count - this.#overflow_ids.size >= this.#series_max) return this.#overflowSeries(labels);
+    if (this.#isFull()) return this.#overflowSeries(labels);
     return this.#create(id, labels, description);
   }
 
@@ -181,6 +196,7 @@ export class SeriesBook {
         column[kept] = column[series] as number; // series < series_count
       kept++;
     }
+    this.#shelf.series_count -= before - kept;
     this.series_count = kept;
     this.seen.fill(0);
     if (kept < before) {
@@ -189,6 +205,12 @@ export class SeriesBook {
       this.#forgetKeys();
     }
     return before - kept;
+  }
+
+  #isFull(): boolean {
+    const own = this.series_count - this.#overflow_ids.size;
+    const { series_count, total_max, sure_max } = this.#shelf;
+    return own >= this.#series_max || (own >= sure_max && series_count >= total_max);
   }
 
   #forgetKeys(): void {
@@ -220,6 +242,7 @@ export class SeriesBook {
       throw new LeewayError('LW-OVERLOADED', `${this.#new_max} new series wait to be written; send again`);
     if (this.series_count === this.id_low.length) this.#grow();
     const series = this.series_count++;
+    this.#shelf.series_count++;
     this.id_low[series] = id.low;
     this.id_high[series] = id.high;
     this.exponent[series] = 0;

@@ -10,7 +10,7 @@ import { CatalogMapper } from '../formats/catalog-mapper.ts';
 import { checkClock } from '../formats/clock-check.ts';
 import type { DecodedSamples, SampleTarget } from '../formats/decoded-samples.ts';
 import { SampleColumns } from '../formats/sample-columns.ts';
-import { SeriesBook, type SeriesBookOptions } from '../formats/series-book.ts';
+import { SeriesBook, type SeriesBookOptions, seriesShelf } from '../formats/series-book.ts';
 import { NumberedSender } from './publish.ts';
 
 /** The batch's name where the sender gave one: a repeat of it stores nothing new. */
@@ -29,8 +29,8 @@ export type OpenIngestOptions = {
   readonly epoch: number;
   /** Told what was taken out of a body for a person to look at. */
   readonly onSetAside: (aside: SetAside) => void;
-  /** Caps of one source. */
-  readonly book?: Pick<SeriesBookOptions, 'series_max' | 'new_max'>;
+  /** Caps of one source, and what all have in common. */
+  readonly book?: Pick<SeriesBookOptions, 'series_max' | 'new_max' | 'shelf'>;
 };
 
 /** Series books at once: each has its own cap of series. Further sources share the book of `other`. */
@@ -61,6 +61,7 @@ type Tenant = {
 export class OpenIngest {
   readonly #options: OpenIngestOptions;
   readonly #tenants = new Map<string, Tenant>();
+  readonly #shelf = seriesShelf();
   readonly #columns = new SampleColumns(); // a body is decoded and copied out in one go: one set of columns does
 
   constructor(options: OpenIngestOptions) {
@@ -124,7 +125,7 @@ export class OpenIngest {
     const now_ms = clock.elapsed_ms();
     const name = this.#tenants.has(source) || this.#tenants.size < BOOKS_MAX ? source : SHARED;
     const known = this.#tenants.get(name) ?? {
-      book: new SeriesBook({ ...book, seed: integerBelow(random, 2 ** 32) }),
+      book: new SeriesBook({ shelf: this.#shelf, ...book, seed: integerBelow(random, 2 ** 32) }),
       mapper: new CatalogMapper(name),
       sender: new NumberedSender({ bus, source: name, epoch }),
       swept_ms: now_ms,

@@ -162,6 +162,26 @@ describe('a source with more series than its cap', () => {
   });
 });
 
+test('many sources together have a cap too, within which each is sure of its share; what is forgotten is free again', async () => {
+  const clock = new ManualClock(NOW);
+  const shelf = { series_count: 0, total_max: 100, sure_max: 10 };
+  const { ingest, write } = open({ clock, book: { shelf } });
+  await write('greedy', ...many('m', 500));
+  expect(ingest.overflow('greedy')).toMatch(/m 400 times/);
+  await write('late', ...many('m', 10));
+  expect(ingest.overflow('late')).toBeNull();
+  await write('late', ...many('m', 3, 1_000));
+  expect(ingest.overflow('late')).toMatch(/m 3 times/);
+  expect(shelf.series_count).toBe(100 + 1 + 10 + 1); // each with its overflow series
+  await clock.advance(3_600_001);
+  await write('greedy', ...many('m', 1)); // everything came since the last look
+  await clock.advance(3_600_001);
+  await write('greedy', ...many('m', 1));
+  expect(shelf.series_count).toBe(1 + 10 + 1);
+  await write('late', ...many('m', 50, 2_000));
+  expect(ingest.overflow('late')).toBeNull();
+});
+
 test('the report is of the last hour: when the excess is over, it is no longer told', async () => {
   const clock = new ManualClock(NOW);
   const { ingest, write } = open({ clock, book: { series_max: 10 } });
