@@ -15,7 +15,7 @@ import { QUIET, type Sent, SimulatedSender } from './sender.ts';
 import { SimulatedStore } from './store.ts';
 import { World } from './world.ts';
 
-const BATCHES = 6;
+const BATCHES = 5;
 const SOURCES = ['node-a', 'node-b', 'tool-x'] as const;
 
 /**

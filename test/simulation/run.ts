@@ -25,7 +25,7 @@ export type Scenario = {
 };
 
 /** Faults are planted for this long; then they stop and everything must arrive. */
-const FAULTS_UNTIL_MS = 6_000;
+const FAULTS_UNTIL_MS = 5_000;
 /** Without faults all is stored long before; a world that needs longer has a lag that does not go away. */
 const LIVE_UNTIL_MS = 240_000;
 const STEPS_MAX = 60_000;

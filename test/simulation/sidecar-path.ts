@@ -10,7 +10,7 @@ import { SimulatedStore } from './store.ts';
 import { World } from './world.ts';
 
 const SOURCES = ['host@node-a', 'host@node-b'] as const;
-const BATCHES = 8;
+const BATCHES = 6;
 
 /**
  * One execution of the way from sidecars over their spools and forwarders to a gateway with the embedded bus, under the faults
