@@ -15,7 +15,15 @@ const system = [
 const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-*,sidecar-spool}.test.ts'];
 
 /** The longest first: the others fill the second worker meanwhile. */
-const longest = ['integration/demo', 'browser/console', 'integration/service', 'integration/kill-service'];
+const longest = [
+  'integration/demo',
+  'browser/console',
+  'integration/service',
+  'integration/kill-service',
+  'integration/fleet',
+  'integration/kafka-faults',
+  'integration/kafka-fleet-kills',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
