@@ -86,7 +86,7 @@ export class BatchMaker {
   /** The last batch: the ranks exit, the job ends. */
   close(sequence: number): MarkedBatch {
     const { job } = this.#marks;
-    const at_ms = this.#timeOf(this.#steps);
+    const at_ms = this.#timeOf(this.#steps) + 1; // after the last heartbeats, whose state would count as well
     const exits = ranks().map((rank): LeewayRecord => {
       return { type: 'heartbeat', job, rank, at_ms, step: this.#steps, state: 'exited' };
     });

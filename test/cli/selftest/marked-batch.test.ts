@@ -25,6 +25,10 @@ function records({ body }: MarkedBatch): LeewayRecord[] {
   });
 }
 
+function timeOf(record: LeewayRecord): number {
+  return 'at_ms' in record ? record.at_ms : 0;
+}
+
 test('every record is one that the service takes, every fourth batch is samples', () => {
   for (const batch of batches()) {
     if (batch.sequence % 4 === 0) expect(batch).toMatchObject({ path: '/v1/metrics', rows: 40, copies: 0, steps: [] });
@@ -78,8 +82,12 @@ test('the same marks and seed make the same bytes, another seed others', () => {
   expect(batches(7)[0]?.body).not.toBe(batches(8)[0]?.body);
 });
 
-test('the closing batch ends the job: both ranks exit', () => {
-  const closing = batches().at(-1);
+test('the closing batch ends the job: both ranks exit, later than anything else of it', () => {
+  const made = batches();
+  const closing = made.at(-1);
+  const times = made.filter(({ path }) => path === '/v1/events').map((batch) => records(batch).map(timeOf));
+  const last = times.pop() ?? [];
+  expect(Math.min(...last)).toBeGreaterThan(Math.max(...times.flat()));
   const states = closing === undefined ? [] : records(closing);
   expect(states).toMatchObject([
     { type: 'heartbeat', rank: 0, state: 'exited' },
