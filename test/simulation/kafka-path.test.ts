@@ -19,7 +19,7 @@ test(
 test('the same seed is the same execution', async () => {
   for (const seed of [...Array.from({ length: 10 }, (_, index) => BigInt(index)), 2n ** 63n + 1n])
     expect(await simulateKafka(seed)).toEqual(await simulateKafka(seed));
-});
+}, 120_000);
 
 test.each(PLANTED_BUGS)(
   'the simulation finds %s within 200 seeds',
