@@ -1,6 +1,6 @@
 // What a sidecar does with records, without its collectors: publishes steps from argv[4] on into the spool of argv[2], says
 // `durable <step>` after each batch, and forwards to the gateway at argv[3]. Killed by its parent at any time. Ends by itself at
-// step argv[5], when the gateway has everything; says `epoch <n>` first.
+// step argv[5], when the gateway has everything; says `epoch <n>` first. argv[6]: bytes of the spool, whose oldest are dropped.
 import path from 'node:path';
 import { systemClock } from '../../src/core/clock.ts';
 import { systemRandom } from '../../src/core/random.ts';
@@ -12,14 +12,15 @@ import { ForwardSpool } from '../../src/transport/forward-spool.ts';
 import { openSpool } from '../../src/transport/spool.ts';
 import { heartbeat, stepRecord } from '../contract/records.ts';
 
-const [data_dir = '', url = '', from = '', to = ''] = process.argv.slice(2);
+const [data_dir = '', url = '', from = '', to = '', quota = '67108864'] = process.argv.slice(2);
 const never = new AbortController().signal;
 const disk = forwardDisk(true);
 const log = await ForwardLog.open(disk, path.join(data_dir, 'spool'), () => Math.floor(Math.random() * 2 ** 50));
 process.stdout.write(`epoch ${log.epoch}\n`);
 const spool = await openSpool({
   data_dir,
-  bytes_max: 64 * 1_048_576,
+  bytes_max: Number(quota),
+  policy: 'drop_oldest',
   fsync: true,
   clock: systemClock,
   known: { sequences: log.known(), lineage_max: 0n },

@@ -19,11 +19,12 @@ const OFF = Object.fromEntries(
 
 /** A program of ours that publishes and forwards; killed by its parent, it leaves its directory as it is. */
 async function host(
-  { directory, url }: { readonly directory: string; readonly url: string },
+  { directory, url, quota }: { readonly directory: string; readonly url: string; readonly quota?: number },
   steps: { readonly from: number; readonly to: number },
   kill_after: number | null,
 ): Promise<{ readonly durable: number; readonly epoch: string; readonly killed: boolean }> {
-  const child = spawn(process.execPath, [HOST, directory, url, String(steps.from), String(steps.to)], {
+  const quotas = quota === undefined ? [] : [String(quota)];
+  const child = spawn(process.execPath, [HOST, directory, url, String(steps.from), String(steps.to), ...quotas], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   let durable = steps.from - 1;
@@ -132,4 +133,31 @@ test('sidecar and gateway killed at random: every durable record is stored once,
   expect(killed).toBe(ROUNDS);
   expect(kills).toBeGreaterThan(0);
   await last.end('SIGTERM');
+});
+
+test('what the quota of a sidecar drops while its gateway is away is declared in the account, exactly', async () => {
+  await using place = await scratchDirectory();
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const data_dir = path.join(place.path, 'gateway');
+  await mkdir(data_dir);
+  const config = path.join(place.path, 'gateway.json');
+  await writeFile(config, JSON.stringify({ data_dir, server: { port }, collectors: OFF }));
+  const directory = path.join(place.path, 'node');
+  const STEPS = 1_600; // of three records a batch, about 700 bytes: four times the quota
+  const running = host({ directory, url, quota: 131_072 }, { from: 0, to: STEPS }, null);
+  await systemClock.sleep(2_000, never); // the outage
+  await using gateway = new LeewayProcess(['serve', '--config', config], place.path);
+  await gateway.ready;
+  await running;
+  // the totals go with the message after the drop, or within five seconds
+  const lostOf = (item: Item | undefined): number =>
+    Number(Reflect.get(Object(item?.['declared_loss']), 'spool_full_oldest') ?? 0);
+  let [item] = await accountOf(url, /^host@test$/);
+  for (; Number(item?.['emitted']) < (STEPS / 2) * 3; [item] = await accountOf(url, /^host@test$/))
+    await host({ directory, url, quota: 131_072 }, { from: STEPS, to: STEPS }, null);
+  expect(item).toMatchObject({ sequences_missing: 0, in_flight: 0, emitted: (STEPS / 2) * 3 });
+  expect(lostOf(item)).toBeGreaterThan(0);
+  expect(Number(item?.['stored']) + lostOf(item)).toBe((STEPS / 2) * 3);
+  await gateway.end('SIGTERM');
 });
