@@ -27,7 +27,6 @@ async function selftestOf(url: string, cwd: string): Promise<SelftestReport> {
 test('leeway selftest proves a running service, and a segment set aside is replayed into an account that adds up', async () => {
   await using directory = await scratchDirectory();
   const spool = path.join(directory.path, 'data', 'spool');
-  let line: Line | undefined;
   {
     await using service = new LeewayProcess(['serve', ...CONFIG], directory.path);
     const url = await service.ready;
@@ -44,8 +43,10 @@ test('leeway selftest proves a running service, and a segment set aside is repla
     // nothing of it is news to anybody: the job has ended, no incident was opened
     expect(await listAll<{ state: string }>(url, '/api/v1/jobs')).toMatchObject([{ job: report.job, state: 'ended' }]);
     expect(await listAll(url, '/api/v1/incidents')).toEqual([]);
+    const refused = await runLeeway(['deadletter', 'replay', '--all', '--data-dir', 'data'], directory.path);
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('error[LW-DATA-DIR-TAKEN]')]);
 
-    // a batch that the service holds in its spool when it is killed …
+    // a batch that the service holds in its spool when it is killed at once …
     const body = `${JSON.stringify({ type: 'checkpoint', job: 'j', at_ms: 1_767_225_600_000, step: 7, durable: true })}\n`;
     const headers = { 'content-type': 'application/x-ndjson', 'x-leeway-source': 'node-1', 'x-leeway-epoch': '7' };
     const sent = await fetch(`${url}/v1/events`, {
@@ -59,22 +60,6 @@ test('leeway selftest proves a running service, and a segment set aside is repla
   // … becomes a dead letter by hand, as if the store had refused it
   const [name = ''] = (await readdir(spool)).filter((file) => file.endsWith('-checkpoint.native'));
   await rename(path.join(spool, name), path.join(spool, `${name}.rejected`));
-  const delivery = async (url: string): Promise<Line | undefined> => {
-    line = (await listAll<Line>(url, '/api/v1/delivery?source=node-1'))[0];
-    return line;
-  };
-  {
-    await using service = new LeewayProcess(['serve', ...CONFIG], directory.path);
-    expect(await delivery(await service.ready)).toMatchObject({
-      emitted: 1,
-      stored: 0,
-      in_flight: 0,
-      declared_loss: { quarantined: 1 },
-    });
-    const refused = await runLeeway(['deadletter', 'replay', '--all', '--data-dir', 'data'], directory.path);
-    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('error[LW-DATA-DIR-TAKEN]')]);
-    await service.end('SIGTERM');
-  }
   const list = await runLeeway(['deadletter', 'list', '--data-dir', 'data'], directory.path);
   expect(list.out).toContain('1 rows of node-1, epoch 7, sequences 1\n');
   const replay = await runLeeway(['deadletter', 'replay', '--all', '--data-dir', 'data'], directory.path);
@@ -82,7 +67,7 @@ test('leeway selftest proves a running service, and a segment set aside is repla
   await using service = new LeewayProcess(['serve', ...CONFIG], directory.path);
   const url = await service.ready;
   const stored = await until(
-    () => delivery(url),
+    async () => (await listAll<Line>(url, '/api/v1/delivery?source=node-1'))[0],
     (found) => found?.stored === 1,
     10_000,
   );
