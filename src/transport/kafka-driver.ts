@@ -48,6 +48,15 @@ export type TopicSpec = {
   readonly message_bytes_max: number;
 };
 
+/**
+ * Settings of a topic that is created. With three replicas a write waits for two: `acks=all` alone would be content with the
+ * only one that is in sync.
+ */
+export function topicSettings({ replication, message_bytes_max }: TopicSpec): { name: string; value: string }[] {
+  const size = { name: 'max.message.bytes', value: String(message_bytes_max) };
+  return replication < 3 ? [size] : [size, { name: 'min.insync.replicas', value: '2' }];
+}
+
 /** `low`: first offset kept; `end`: offset of the next message; `committed`: where the group goes on, null when nowhere yet. */
 export type PartitionPosition = {
   readonly partition: number;

@@ -23,6 +23,7 @@ import {
   type KafkaIn,
   type KafkaOut,
   type PartitionPosition,
+  topicSettings,
   type TopicSpec,
 } from './kafka-driver.ts';
 
@@ -144,11 +145,11 @@ class KafkajsDriver implements KafkaDriver {
     await this.#asAdmin('the creation of topics', (admin) =>
       admin.createTopics({
         waitForLeaders: false, // asks a broker that may not know the topic yet; the bus waits itself
-        topics: topics.map(({ topic, partitions, replication, message_bytes_max }) => ({
-          topic,
-          numPartitions: partitions,
-          replicationFactor: replication,
-          configEntries: [{ name: 'max.message.bytes', value: String(message_bytes_max) }],
+        topics: topics.map((spec) => ({
+          topic: spec.topic,
+          numPartitions: spec.partitions,
+          replicationFactor: spec.replication,
+          configEntries: topicSettings(spec),
         })),
       }),
     );

@@ -22,6 +22,7 @@ import {
   type KafkaIn,
   type KafkaOut,
   type PartitionPosition,
+  topicSettings,
   type TopicSpec,
 } from './kafka-driver.ts';
 
@@ -97,15 +98,17 @@ class PlatformaticDriver implements KafkaDriver {
   }
 
   async createTopics(topics: readonly TopicSpec[]): Promise<void> {
-    for (const { topic, partitions, replication, message_bytes_max } of topics)
+    for (const spec of topics) {
+      const { topic, partitions, replication } = spec;
       await this.#asAdmin(`the creation of ${topic}`, async (admin) => {
-        const configs = [{ name: 'max.message.bytes', value: String(message_bytes_max) }];
+        const configs = topicSettings(spec);
         try {
           await admin.createTopics({ topics: [topic], partitions, replicas: replication, configs });
         } catch (error) {
           if (protocolName(error) !== 'TOPIC_ALREADY_EXISTS') throw error;
         }
       });
+    }
   }
 
   async produce(topic: string, messages: readonly KafkaOut[]): Promise<void> {

@@ -17,6 +17,17 @@ async function coordinator(brokers: readonly string[]): Promise<number> {
   return (topics[0]?.partitions[0]?.leader ?? 0) - 1;
 }
 
+/** The value of a topic's setting. */
+async function settingOf(brokers: readonly string[], topic: string, setting: string): Promise<string | undefined> {
+  const { ConfigResourceTypes, Kafka, logLevel } = kafkajs;
+  const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  const resources = [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: [setting] }];
+  const { resources: found } = await admin.describeConfigs({ resources, includeSynonyms: false });
+  await admin.disconnect();
+  return found[0]?.configEntries[0]?.configValue;
+}
+
 test.skipIf(why === null)(`SKIPPED, a cluster of Kafka is not tested: ${why}`, ({ skip }) => skip());
 
 describe.skipIf(why !== null)('a Kafka cluster of three', () => {
@@ -24,7 +35,8 @@ describe.skipIf(why !== null)('a Kafka cluster of three', () => {
   let dead = 0;
 
   beforeAll(async () => {
-    cluster = await startKafka({ nodes: 3 });
+    // the brokers' own default protects nothing: what is promised must be a setting of the topic
+    cluster = await startKafka({ nodes: 3, properties: { 'min.insync.replicas': '1' } });
   }, 120_000);
   afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -86,6 +98,9 @@ describe.skipIf(why !== null)('a Kafka cluster of three', () => {
     const statuses = async (sequence: number): Promise<Set<string>> =>
       new Set((await publish(sequence)).map(({ status }) => status));
     expect(await statuses(1)).toEqual(new Set(['fulfilled']));
+    const two = ({ options }: (typeof places)[number]) =>
+      settingOf(cluster.brokers, `${options.topic_prefix}frames.v1`, 'min.insync.replicas');
+    expect(await Promise.all(places.map(two))).toEqual(['2', '2']);
     await cluster.kill((dead + 1) % 3);
     expect(await statuses(2)).toEqual(new Set(['rejected']));
     await Promise.all([...buses, ...places].map((one) => one[Symbol.asyncDispose]()));
