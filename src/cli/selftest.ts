@@ -1,20 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { loadConfig, type LoadedConfig } from '../config.ts';
+import { loadConfig } from '../config.ts';
 import { systemClock } from '../core/clock.ts';
 import { EXIT, LeewayError } from '../core/errors.ts';
-import { integerBelow, seededRandom, systemRandom } from '../core/random.ts';
-import { defineCommand, type Terminal, usage } from './command.ts';
-import { type FaultFigures, injectFaults } from './selftest/faults.ts';
-import { Installation } from './selftest/installation.ts';
+import { integerBelow, systemRandom } from '../core/random.ts';
+import { defineCommand, usage } from './command.ts';
 import { prove } from './selftest/proof.ts';
 import { reportOf, type SelftestReport, textOf } from './selftest/report.ts';
 import { type Target, targetOf } from './selftest/target.ts';
-import { judgeWhole } from './selftest/verdict.ts';
-
-/** Between two batches: at 20 records a batch about 400 records a second, next to nothing for a service at work. */
-const PACE_MS = 50;
+import { type FaultPlan, PACE_MS, proveThroughFaults } from './selftest/through-faults.ts';
 
 /** Proof of the account on the user's own installation. */
 export const command = defineCommand({
@@ -49,8 +41,14 @@ export const command = defineCommand({
   run: async ({ values, terminal }) => {
     if (values.format !== 'text' && values.format !== 'json')
       throw usage('selftest', `unknown format "${values.format}", expected text or json`);
+    const elsewhere = (['url', 'read-url', 'token-file'] as const).find((name) => values[name] !== undefined);
+    if (values.faults && elsewhere !== undefined)
+      throw usage(
+        'selftest',
+        `--faults starts a service of its own and kills nobody else's: it takes no --${elsewhere}`,
+      );
     const loaded = await loadConfig({ path: values.config, cwd: terminal.cwd });
-    const plan: Plan = {
+    const plan: FaultPlan = {
       batches: whole('batches', values.batches, 1, 100_000),
       timeout_ms: secondsOf('timeout', values.timeout) * 1_000,
       rounds: whole('rounds', values.rounds, 1, 10_000),
@@ -70,14 +68,6 @@ export const command = defineCommand({
   },
 });
 
-type Plan = {
-  readonly batches: number;
-  readonly timeout_ms: number;
-  readonly rounds: number;
-  readonly seed: number;
-  readonly terminal: Terminal;
-};
-
 /** An interrupted proof has shown nothing: LW-TIMEOUT, exit 7. */
 async function stoppable<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
   try {
@@ -90,7 +80,7 @@ async function stoppable<Result>(signal: AbortSignal, work: () => Promise<Result
   }
 }
 
-async function proveService(target: Target, { batches, timeout_ms, terminal }: Plan): Promise<SelftestReport> {
+async function proveService(target: Target, { batches, timeout_ms, terminal }: FaultPlan): Promise<SelftestReport> {
   const started_ms = systemClock.elapsed_ms();
   const proof = await prove({
     target: () => target,
@@ -104,79 +94,6 @@ async function proveService(target: Target, { batches, timeout_ms, terminal }: P
   const notes = [`what was sent stays until retention.raw_days is over: job ${proof.marks.job}, source selftest`];
   const duration_ms = systemClock.elapsed_ms() - started_ms;
   return reportOf({ proof, target, faults: null, notes, more: [], duration_ms });
-}
-
-async function proveThroughFaults(loaded: LoadedConfig, plan: Plan): Promise<SelftestReport> {
-  if (process.platform === 'win32')
-    throw usage('selftest', '--faults stops and continues processes, which this operating system cannot');
-  const { terminal, rounds, seed } = plan;
-  const directory = await mkdtemp(join(tmpdir(), 'leeway-selftest-'));
-  const say = (text: string): void => terminal.err(`${text}\n`);
-  say(`a service of its own in ${directory}; ${rounds} faults, seed ${seed}`);
-  let proven = false;
-  try {
-    const report = await withInstallation(loaded, directory, plan);
-    proven = report.proven;
-    return report;
-  } finally {
-    if (proven) await rm(directory, { recursive: true, force: true });
-    else say(`its data is kept in ${directory}`);
-  }
-}
-
-async function withInstallation(loaded: LoadedConfig, directory: string, plan: Plan): Promise<SelftestReport> {
-  const { terminal, rounds, seed, batches, timeout_ms } = plan;
-  const { signal } = terminal;
-  const started_ms = systemClock.elapsed_ms();
-  const { spool, retention } = loaded.config;
-  const collectors = loaded.extensions.collectors.map(({ name }) => name);
-  const settings = { spool, retention, collectors };
-  await using installation = await Installation.prepare(directory, settings, { clock: systemClock, signal });
-  installation.start();
-  await installation.ready;
-  const target = (): Target => ({ ingest_url: installation.url, read_url: installation.url, token: null });
-  let figures: FaultFigures | null = null;
-  const random = seededRandom(seed);
-  const proof = await prove({
-    target,
-    clock: systemClock,
-    random: seededRandom(integerBelow(random, 2 ** 32)),
-    signal,
-    batches,
-    pace_ms: PACE_MS,
-    timeout_ms,
-    meanwhile: async (until) => {
-      const say = (text: string): void => terminal.err(`fault ${text}\n`);
-      figures = await injectFaults(installation, { rounds, random, clock: systemClock, signal: until, say });
-    },
-  });
-  const more = judgeWhole(await proof.reading.account(null, systemClock.elapsed_ms() + timeout_ms));
-  const faults = figures === null ? null : { ...(figures as FaultFigures), seed, rounds };
-  const last = target();
-  const code = await installation.stop();
-  if (code !== 0) more.push({ what: 'exit code of the service at its end', expected: '0', got: String(code) });
-  const duration_ms = systemClock.elapsed_ms() - started_ms;
-  return reportOf({ proof, target: last, faults, notes: reachOf(loaded), more, duration_ms });
-}
-
-/** What killing an installation of its own says of the user's, and what it does not. */
-function reachOf({ config: { bus, store, control, spool } }: LoadedConfig): string[] {
-  const own =
-    'covered: the doors, the spool, the embedded store and their recovery on this machine, with your spool settings';
-  const foreign = [
-    ...(bus.kind === 'embedded' ? [] : ['Kafka']),
-    ...(store.kind === 'embedded' ? [] : ['ClickHouse']),
-    ...(control.kind === 'sqlite' ? [] : ['PostgreSQL']),
-  ];
-  return [
-    own,
-    ...(foreign.length === 0
-      ? []
-      : [
-          `not covered: your ${foreign.join(', ')}; run "leeway selftest" without --faults while you restart those yourself`,
-        ]),
-    `not covered: loss of power${spool.fsync ? '' : ' (spool.fsync is false: it may cost the last seconds)'}; killed processes lose nothing that the operating system holds`,
-  ];
 }
 
 function secondsOf(name: string, text: string): number {

@@ -178,6 +178,7 @@ test.each([
   [['--rounds', '1.5'], 'option --rounds is "1.5"'],
   [['--seed', '-1'], 'option --seed is "-1"'],
   [['--format', 'yaml'], 'unknown format "yaml"'],
+  [['--faults', '--url', 'http://127.0.0.1:8787'], "kills nobody else's: it takes no --url"],
   [['--url', 'somewhere'], '--url is "somewhere", expected an address'],
   [['--read-url', 'ftp://x'], '--read-url is "ftp://x", expected an address'],
 ])('selftest %j is refused, exit 2', async (argv, words) => {
