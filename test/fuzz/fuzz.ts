@@ -1,5 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { integerBelow, type Random, seededRandom } from '../../src/core/random.ts';
 import { mutated } from './mutate.ts';
 
@@ -67,12 +65,12 @@ export function fuzz(target: FuzzTarget, options: FuzzOptions): FuzzReport {
   for (const bytes of target.seeds) outcomes.add(target.run(bytes));
   const begun_ms = performance.now();
   const end_ms = begun_ms + seconds * 1_000;
-  const isLong = seconds >= GROWTH_FROM_S;
+  const isMeasured = seconds >= GROWTH_FROM_S && globalThis.gc !== undefined;
   let quarter_mb = Number.NaN;
   let slowest_ms = 0;
   let execs = 0;
   for (let now_ms = begun_ms; now_ms < end_ms; now_ms = performance.now()) {
-    if (Number.isNaN(quarter_mb) && now_ms > begun_ms + seconds * 250) quarter_mb = liveMb(isLong);
+    if (Number.isNaN(quarter_mb) && now_ms > begun_ms + seconds * 250) quarter_mb = liveMb();
     for (let slice = 0; slice < SLICE; slice++) {
       const bytes = nextInput(target, corpus, random);
       onInput?.(bytes);
@@ -90,8 +88,8 @@ export function fuzz(target: FuzzTarget, options: FuzzOptions): FuzzReport {
         fail({ kind: 'hang', round: execs, reason: `${Math.round(took_ms)} ms`, input: base64(bytes) });
     }
   }
-  const end_mb = liveMb(isLong);
-  if (isLong && end_mb - quarter_mb > GROWTH_MB_MAX)
+  const end_mb = liveMb();
+  if (isMeasured && end_mb - quarter_mb > GROWTH_MB_MAX)
     fail({ kind: 'growth', round: execs, reason: `${quarter_mb} → ${end_mb} MB`, input: '' });
   const took_s = (performance.now() - begun_ms) / 1_000;
   return {
@@ -134,14 +132,9 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('base64');
 }
 
-let collect: (() => void) | null = null;
-
-function liveMb(exact: boolean): number {
-  if (exact) {
-    setFlagsFromString('--expose-gc');
-    collect ??= runInNewContext('gc') as () => void; // what the flag above puts there
-    collect();
-  }
+/** Megabytes that are alive; without `node --expose-gc`, those not yet collected as well. */
+function liveMb(): number {
+  globalThis.gc?.();
   const { heapUsed, external } = process.memoryUsage(); // external includes array buffers
   return Math.round((heapUsed + external) / 1_048_576);
 }

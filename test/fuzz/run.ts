@@ -1,5 +1,6 @@
 // Fuzzes the decoders, one after another, each on a thread of its own that is ended when an input takes 20 s.
 // Inputs that failed are kept in the system's temporary folder. Use: node test/fuzz/run.ts [--seconds 60] [--seed 1] [decoder…]; exits with 1 on any crash, hang or growth.
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,12 @@ import type { FuzzWork } from './worker.ts';
 
 const STUCK_MS = 20_000;
 const SHARED_BYTES = 131_072;
+
+// growth is measured after collections, and the flag for them is only safe from the start
+if (globalThis.gc === undefined) {
+  const again = spawnSync(process.execPath, ['--expose-gc', ...process.argv.slice(1)], { stdio: 'inherit' });
+  process.exit(again.status ?? 1);
+}
 
 const { values, positionals } = parseArgs({
   options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string' } },
