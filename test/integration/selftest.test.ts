@@ -1,7 +1,11 @@
-import { readdir, rename } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import type { SelftestReport } from '../../src/cli/selftest/report.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { bodyOf, encodeFrame, scanFrames } from '../../src/transport/frame.ts';
+import { openSpool } from '../../src/transport/spool.ts';
+import { steps } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { LeewayProcess, listAll, runLeeway, until } from './leeway-process.ts';
 
@@ -24,9 +28,31 @@ async function selftestOf(url: string, cwd: string): Promise<SelftestReport> {
   return JSON.parse(ran.out) as SelftestReport; // the command's own document
 }
 
-test('leeway selftest proves a running service, and a segment set aside is replayed into an account that adds up', async () => {
+/** Five batches of ten steps of node-2 wait in the spool, the third of them of a type that the store does not know. */
+async function plantPoison(data_dir: string): Promise<void> {
+  const spool = path.join(data_dir, 'spool');
+  {
+    const known = { sequences: [], lineage_max: 0n };
+    await using bus = await openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock: systemClock, known });
+    for (const sequence of [1, 2, 3, 4, 5]) {
+      const records = steps(sequence * 10, sequence * 10 + 10);
+      await bus.publish({ source: 'node-2', epoch: 7, sequence, records }, new AbortController().signal);
+    }
+  }
+  const [name = ''] = await readdir(spool);
+  const bytes = await readFile(path.join(spool, name));
+  const frames = scanFrames(bytes, 'step').frames.flatMap((frame) => {
+    const body = Buffer.from(bodyOf(bytes, frame));
+    if (frame.header.sequence === 3) body.write('Strang', body.indexOf('String'));
+    return encodeFrame(frame.header, body); // its checksum is right: only the store can tell
+  });
+  await writeFile(path.join(spool, name), Buffer.concat(frames));
+}
+
+test('leeway selftest proves a running service, and what was set aside is replayed into an account that adds up', async () => {
   await using directory = await scratchDirectory();
   const spool = path.join(directory.path, 'data', 'spool');
+  await plantPoison(path.join(directory.path, 'data'));
   {
     await using service = new LeewayProcess(['serve', ...CONFIG], directory.path);
     const url = await service.ready;
@@ -41,8 +67,15 @@ test('leeway selftest proves a running service, and a segment set aside is repla
       read_back: { compared: 300, equal: 300, missing: 0, doubled: 0, changed: 0, foreign: 0 },
     });
     // nothing of it is news to anybody: the job has ended, no incident was opened
-    expect(await listAll<{ state: string }>(url, '/api/v1/jobs')).toMatchObject([{ job: report.job, state: 'ended' }]);
+    const jobs = await listAll<{ state: string }>(url, `/api/v1/jobs?job=${report.job}`);
+    expect(jobs).toMatchObject([{ job: report.job, state: 'ended' }]);
     expect(await listAll(url, '/api/v1/incidents')).toEqual([]);
+    // what one sender did wrong costs that batch alone
+    expect(await listAll<Line>(url, '/api/v1/delivery?source=node-2')).toMatchObject([
+      { emitted: 50, stored: 40, in_flight: 0, declared_loss: { quarantined: 10 } },
+    ]);
+    const stored = [10, 20, 40, 50].flatMap((from) => steps(from, from + 10));
+    expect(await listAll(url, '/api/v1/jobs/pretrain/steps')).toEqual(stored);
     const refused = await runLeeway(['deadletter', 'replay', '--all', '--data-dir', 'data'], directory.path);
     expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('error[LW-DATA-DIR-TAKEN]')]);
 
@@ -62,8 +95,9 @@ test('leeway selftest proves a running service, and a segment set aside is repla
   await rename(path.join(spool, name), path.join(spool, `${name}.rejected`));
   const list = await runLeeway(['deadletter', 'list', '--data-dir', 'data'], directory.path);
   expect(list.out).toContain('1 rows of node-1, epoch 7, sequences 1\n');
+  expect(list.out).toMatch(/LW-STORE: .*Strang.*\n {2}10 rows of node-2, epoch 7, sequences 3\n/);
   const replay = await runLeeway(['deadletter', 'replay', '--all', '--data-dir', 'data'], directory.path);
-  expect([replay.code, replay.out]).toEqual([0, expect.stringContaining('Put back 1 of ')]);
+  expect([replay.code, replay.out]).toEqual([0, expect.stringContaining('Put back 2 of ')]);
   await using service = new LeewayProcess(['serve', ...CONFIG], directory.path);
   const url = await service.ready;
   const stored = await until(
