@@ -151,7 +151,11 @@ export class SpoolShelf {
 
   /** The oldest closed segment, which stays until it was delivered or let go. */
   take(): Segment | null {
-    const segment = this.#closed.find((other) => !this.#leaving.has(other));
+    const leaving = new Set<TableName>();
+    const segment = this.#closed.find((other) => {
+      if (this.#leaving.has(other)) leaving.add(other.table); // a drop that fails brings it back: nothing overtakes it
+      return !leaving.has(other.table);
+    });
     if (segment === undefined) return null;
     this.#leaving.add(segment);
     this.#handovers++;
@@ -197,6 +201,7 @@ export class SpoolShelf {
         await this.#dropOne(segment);
       } finally {
         this.#leaving.delete(segment);
+        this.#options.onChange();
       }
       left -= segment.bytes;
     }

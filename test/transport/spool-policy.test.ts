@@ -312,3 +312,33 @@ test(`emitted = stored + in flight + declared at every step, under every policy,
     await live(random, directory.path, run);
   }
 });
+
+test('nothing overtakes a segment whose drop fails: rows of a batch written twice are counted in the order of acceptance', async () => {
+  await using directory = await scratchDirectory();
+  const [begun, decided] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const real = systemDisk(false);
+  const disk: SpoolDisk = {
+    ...real,
+    create: async (file) => {
+      if (!file.includes('gaps-')) return real.create(file);
+      begun.resolve();
+      await decided.promise;
+      throw Object.assign(new Error('EIO'), { code: 'EIO' }); // the list of gaps cannot be written: nothing is dropped
+    },
+  };
+  const options = { bytes_max: 40_000, segment_bytes_max: 8_000, policy: 'drop_oldest', disk } as const;
+  await using bus = await open(directory.path, options);
+  let isDropping = false;
+  void begun.promise.then(() => (isDropping = true));
+  const late: Promise<unknown>[] = [];
+  for (let sequence = 1; !isDropping; sequence++) {
+    const published = bus.publish(batch(sequence), signal).catch(() => undefined); // the last one is refused
+    late.push(published);
+    await Promise.race([published, begun.promise]);
+  }
+  const taking = take(bus, 100);
+  decided.resolve();
+  const [first] = await taking;
+  expect(first?.frames[0]?.sequence).toBe(1);
+  await Promise.all(late);
+});
