@@ -132,12 +132,12 @@ export class GroupMember {
       due.set(partition, offsets.frontier);
       seats.set(offsets, offsets.frontier);
     }
-    const { clock } = this.#options;
+    const { clock, group } = this.#options;
     if (due.size === 0 || clock.elapsed_ms() < this.#commit_not_before_ms) return;
     this.#commit_not_before_ms = clock.elapsed_ms() + COMMIT_RETRY_MS; // unless it succeeds
     if (consumer === null) return;
     try {
-      await consumer.commit(due);
+      await answered(consumer.commit(due), `a commit of ${group}`, clock);
       this.#commit_failures = 0;
       this.#commit_not_before_ms = 0;
       for (const [offsets, frontier] of seats) offsets.committed = frontier;
@@ -198,10 +198,10 @@ export class GroupMember {
 
   /** Refreshes the positions; true when nothing waits or something is being done about it. */
   async #look(): Promise<boolean> {
-    const { driver, topic, group, isBusy } = this.#options;
+    const { driver, topic, group, clock, isBusy } = this.#options;
     const taken = new Map([...this.#seats].map(([partition, { offsets }]) => [partition, offsets?.next ?? 0n]));
     try {
-      this.#positions = await driver.positions(topic, group);
+      this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
       this.#findReplaced(taken);
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;
@@ -310,10 +310,10 @@ export class GroupMember {
   /** Finds where the group goes on in partitions that are new to us, then lets their messages in. */
   async #locate(fresh: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
     const { driver, topic, group, clock, onEvent } = this.#options;
-    this.#positions = await driver.positions(topic, group);
+    this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
     if (this.#positions.some(isCut)) {
       await clock.sleep(CUT_CHECK_MS, new AbortController().signal); // a new leader may for a moment say too little
-      this.#positions = await driver.positions(topic, group);
+      this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
     }
     for (const position of this.#positions) {
       const { partition, low, end, committed } = position;

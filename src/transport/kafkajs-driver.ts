@@ -11,6 +11,7 @@ import kafkajs, {
   type SASLOptions,
 } from 'kafkajs';
 import { LeewayError } from '../core/errors.ts';
+import { KafkaSockets } from './kafka-sockets.ts';
 import {
   answered,
   assertAcknowledged,
@@ -113,6 +114,7 @@ export function kafkajsDriver(connection: KafkaConnection): KafkaDriver {
 class KafkajsDriver implements KafkaDriver {
   readonly #connection: KafkaConnection;
   readonly #kafka: Kafka;
+  readonly #sockets = new KafkaSockets();
   #producer: Promise<Producer> | null = null;
   #admin: Promise<Admin> | null = null;
 
@@ -123,6 +125,7 @@ class KafkajsDriver implements KafkaDriver {
       clientId: CLIENT.id,
       brokers: [...connection.brokers],
       logLevel: logLevel.NOTHING,
+      socketFactory: this.#sockets.connect,
       connectionTimeout: CLIENT.connect_timeout_ms,
       requestTimeout: CLIENT.request_timeout_ms,
       retry: { initialRetryTime: CLIENT.retry_ms, maxRetryTime: CLIENT.retry_ms_max, retries: CLIENT.retries_max },
@@ -252,6 +255,7 @@ class KafkajsDriver implements KafkaDriver {
     const open = [this.#producer, this.#admin];
     this.#producer = null;
     this.#admin = null;
+    this.#sockets.close(); // every call has been answered or given up
     for (const client of open) await client?.then((opened) => opened.disconnect()).catch(() => undefined); // closing anyway
   }
 
@@ -263,8 +267,7 @@ class KafkajsDriver implements KafkaDriver {
       createPartitioner: Partitioners.DefaultPartitioner,
       retry: { retries: 0 }, // see assertAcknowledged: only a whole call is repeated, by the bus
     });
-    await producer.connect();
-    return producer;
+    return connected(producer);
   }
 
   #dropProducer(): void {
@@ -274,21 +277,30 @@ class KafkajsDriver implements KafkaDriver {
   }
 
   async #asAdmin<Result>(what: string, work: (admin: Admin) => Promise<Result>): Promise<Result> {
+    const opened = (this.#admin ??= this.#openAdmin());
     try {
-      this.#admin ??= this.#openAdmin();
-      return await work(await this.#admin);
+      return await work(await opened);
     } catch (error) {
-      const dropped = this.#admin;
-      this.#admin = null;
-      void dropped?.then((admin) => admin.disconnect()).catch(() => undefined); // it had failed already
+      if (this.#admin === opened) this.#admin = null; // another call may have opened the next one
+      void opened.then((admin) => admin.disconnect()).catch(() => undefined); // it had failed already
       throw failure(error, what);
     }
   }
 
   async #openAdmin(): Promise<Admin> {
     const admin = this.#kafka.admin();
-    await admin.connect();
-    return admin;
+    return connected(admin);
+  }
+}
+
+/** A client that is connected; one that fails to leaves no connection behind. */
+async function connected<Client extends Pick<Admin, 'connect' | 'disconnect'>>(client: Client): Promise<Client> {
+  try {
+    await client.connect();
+    return client;
+  } catch (error) {
+    await client.disconnect().catch(() => undefined); // it had failed already
+    throw error;
   }
 }
 
