@@ -11,8 +11,15 @@ const system = [
   'test/demo/{child,client,job,serve-model,trainer}.test.ts',
 ];
 
-/** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. And long ones. */
-const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-*,sidecar-spool}.test.ts'];
+/** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. */
+const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-fleet}.test.ts'];
+
+/** Long proofs of delivery on this machine: every statement of a pass failing, kills, hostile bodies. */
+const delivery = [
+  'test/integration/{crash,hostile,otlp-kinds,selftest-faults,sidecar-spool,spool-policy-kill}.test.ts',
+  'test/read/{acknowledged,declared-loss}.test.ts',
+  'test/store/{account,clickhouse-faults,expire,migrate,rollup}.test.ts',
+];
 
 /** The longest first: the others fill the second worker meanwhile. */
 const longest = [
@@ -42,7 +49,8 @@ export default defineConfig({
     coverage: { provider: 'v8', include: ['src/**', 'collectors/**', 'alerts/**'] },
     projects: [
       { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: system } },
-      { test: { name: 'system', include: system, exclude: fleet, testTimeout: 200_000, hookTimeout: 60_000 } },
+      { test: { name: 'system', include: system, exclude: [...fleet, ...delivery], testTimeout: 200_000, hookTimeout: 60_000 } },
+      { test: { name: 'delivery', include: delivery, testTimeout: 200_000, hookTimeout: 60_000 } },
       { test: { name: 'fleet', include: fleet, testTimeout: 200_000, hookTimeout: 120_000 } },
     ],
   },
