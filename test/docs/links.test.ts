@@ -54,7 +54,7 @@ describe('documents', () => {
       readFileSync(join(ROOT, 'package.json'), 'utf8'),
     );
     const named = all.flatMap(({ path, text }) =>
-      [...text.matchAll(/npm run ([\w:]+)/g)].map((match) => ({ path, script: match[1] ?? '' })),
+      [...text.matchAll(/npm run ([\w:-]+)/g)].map((match) => ({ path, script: match[1] ?? '' })),
     );
     expect(named.length).toBeGreaterThan(3);
     expect(named.filter(({ script }) => !Object.hasOwn(scripts, script))).toEqual([]);
