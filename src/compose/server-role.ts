@@ -73,7 +73,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const quarantine = stack.use(new Quarantine({ data_dir: paths.data_dir, clock, onError: told }));
   const server = await createServer({
     settings: config.server,
-    services: servicesOf(ground, { doors, deciding, reading, live, stream, quarantine }),
+    services: servicesOf(ground, { doors, deciding, reading, live, stream, quarantine, plan }),
     logger,
     metrics,
     tokens,
@@ -157,10 +157,10 @@ type Parts = {
 };
 type RunningParts = Parts & { readonly plan: RolePlan };
 
-type ServedParts = Parts & { readonly live: Live; readonly quarantine: Quarantine };
+type ServedParts = Parts & { readonly live: Live; readonly quarantine: Quarantine; readonly plan: RolePlan };
 
 function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
-  const { doors, deciding, reading, live, stream, quarantine } = parts;
+  const { doors, deciding, reading, live, stream, quarantine, plan } = parts;
   const { config } = loaded;
   const { bus, store, control, gaps } = doors;
   const { desk, alerts, courier, retraining } = deciding;
@@ -168,6 +168,7 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
   return createServices({
     bus,
     store,
+    has_store: plan.store,
     control,
     clock,
     desk,

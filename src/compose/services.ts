@@ -39,6 +39,8 @@ import type { RuleItem, SinkItem } from '../server/shapes/operation.ts';
 export type ServiceParts = {
   readonly bus: Bus;
   readonly store: Store;
+  /** A gateway has no store and is ready without one. */
+  readonly has_store: boolean;
   readonly control: Control;
   readonly clock: Clock;
   readonly desk: Desk;
@@ -75,7 +77,9 @@ export function createServices(parts: ServiceParts): Services {
     stream: { subscribe: parts.subscribe },
     system: {
       readiness: async () => {
-        const store = await check(() => parts.store.query('SELECT 1 AS one', {}, AbortSignal.timeout(5_000)));
+        const store = parts.has_store
+          ? await check(() => parts.store.query('SELECT 1 AS one', {}, AbortSignal.timeout(5_000)))
+          : { ok: true, detail: 'this role has no store' };
         const control = await check(() => parts.control.transaction(async (tx) => tx.count(OUTBOX, [])));
         return { ready: store.ok && control.ok, checks: { store, control } };
       },

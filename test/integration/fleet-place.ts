@@ -144,6 +144,7 @@ export class Fleet implements AsyncDisposable {
     const fleet = new Fleet({ kafka, clickhouse }, members, stack.move());
     try {
       for (const one of fleet.members) await one.start(); // the first one creates topics and tables
+      for (const one of [...gateways, ...workers, members.console]) await assertReady(one.url);
       return fleet;
     } catch (error) {
       await fleet[Symbol.asyncDispose]();
@@ -159,6 +160,12 @@ export class Fleet implements AsyncDisposable {
     await Promise.all(this.members.map((one) => one.kill()));
     await this.#stack.disposeAsync();
   }
+}
+
+/** What a load balancer asks before it sends anything. */
+async function assertReady(url: string): Promise<void> {
+  const answer = await fetch(`${url}/readyz`);
+  if (answer.status !== 200) throw new Error(`${url} is not ready: ${answer.status} ${await answer.text()}`);
 }
 
 type Servers = {
