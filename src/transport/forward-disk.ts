@@ -31,7 +31,8 @@ class ForwardSegment implements SegmentHandle {
   }
 
   async append(bytes: readonly Uint8Array[]): Promise<void> {
-    const all = Buffer.concat(bytes);
+    const [only] = bytes;
+    const all = bytes.length === 1 && only !== undefined ? only : Buffer.concat(bytes);
     for (let from = 0; from < all.length; ) from += writeSync(this.#open(), all, from);
   }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
 import type { Outcome } from '../core/outcome.ts';
@@ -6,6 +7,9 @@ import type { ForwardLog } from './forward-log.ts';
 
 /** JSON of a batch, at most: a body that unpacks to this is within the caps of every gateway. */
 const BATCH_CHARACTERS_MAX = LIMITS.body_bytes_max / 8;
+
+/** A batch keeps its sender waiting this long after it is durable: a batch costs the node more than its records. */
+type Pace = { readonly clock: Clock; readonly pace_ms: number };
 
 /**
  * The bus of a sidecar: its own spool, with names of its own. A batch of a collector becomes one batch a record type, so that
@@ -19,9 +23,13 @@ export class ForwardSpool implements Bus {
   /** What of a batch that failed is durable already. */
   readonly #begun = new WeakMap<readonly StoredRecord[], StoredRecord[][]>();
 
-  constructor(spool: Bus, log: ForwardLog) {
+  readonly #pace: Pace | null;
+  readonly #hurried = new AbortController();
+
+  constructor(spool: Bus, log: ForwardLog, pace: Pace | null = null) {
     this.#spool = spool;
     this.#log = log;
+    this.#pace = pace;
   }
 
   async publish({ source, records }: Pick<Batch, 'source' | 'records'>, signal: AbortSignal): Promise<Published> {
@@ -31,7 +39,15 @@ export class ForwardSpool implements Bus {
       await this.#publishOne(source, part, signal);
       left.shift();
     }
+    // durable; what comes meanwhile is one batch afterwards
+    if (this.#pace !== null)
+      await this.#pace.clock.sleep(this.#pace.pace_ms, this.#hurried.signal).catch(() => undefined);
     return { repeated: false };
+  }
+
+  /** Ends all pauses, those to come too. */
+  hurry(): void {
+    this.#hurried.abort();
   }
 
   /** A number is used up by success alone: one that failed goes to the next batch. */

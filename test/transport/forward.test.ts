@@ -1,7 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
+import { ManualClock, systemClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../../src/core/outcome.ts';
 import type { Bus } from '../../src/core/ports.ts';
@@ -185,6 +185,30 @@ describe('the names of batches', () => {
     full = false;
     await outer.publish({ source: 'a', records }, NEVER);
     expect(numbers).toEqual([1, 2, 2]); // the step is not sent again
+  });
+
+  test('a batch is durable at once and keeps its sender waiting for the pace, until it must hurry', async () => {
+    await using place = await scratchDirectory();
+    await using sidecar = await node(place.path, 77);
+    const clock = new ManualClock();
+    const paced = new ForwardSpool(sidecar.bus, sidecar.log, { clock, pace_ms: 1_900 });
+    let answered = 0;
+    const publish = async (step: number): Promise<void> => {
+      await paced.publish({ source: 'a', records: [stepRecord(step)] }, NEVER);
+      answered++;
+    };
+    const first = publish(1);
+    while (sidecar.bus.backlog().frames < 1) await systemClock.sleep(1, NEVER);
+    await clock.advance(1_899);
+    expect(answered).toBe(0);
+    await clock.advance(1);
+    await first;
+    const second = publish(2);
+    while (sidecar.bus.backlog().frames < 2) await systemClock.sleep(1, NEVER);
+    paced.hurry();
+    await second;
+    await publish(3);
+    expect(answered).toBe(3);
   });
 
   test('a new directory has a new epoch, a torn line of the log says nothing', async () => {
