@@ -78,7 +78,8 @@ export class GroupMember {
   get lag(): number {
     let lag = 0n;
     for (const { partition, end, low, committed } of this.#positions)
-      if (this.#seats.get(partition)?.offsets == null) lag += end - (committed ?? low);
+      if (this.#seats.get(partition)?.offsets == null)
+        lag += end - (committed === null || committed < low ? low : committed);
     return Number(lag) + this.#own_lag;
   }
 
@@ -203,6 +204,7 @@ export class GroupMember {
     try {
       this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
       this.#findReplaced(taken);
+      this.#passRemoved();
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;
       return true; // without an answer from Kafka a new consumer would get none either
@@ -234,6 +236,18 @@ export class GroupMember {
       this.#options.onEvent({ kind: 'kafka_gap', reason });
       this.#options.onAssigned();
       this.#fail(new LeewayError('LW-CONFLICT', reason));
+    }
+  }
+
+  /** Messages that retention removed before they were read will not come: waiting for them would be a stall for ever. */
+  #passRemoved(): void {
+    for (const { partition, low } of this.#positions) {
+      const offsets = this.#seats.get(partition)?.offsets ?? null;
+      if (offsets === null || offsets.next >= low || offsets.frontier !== offsets.next) continue;
+      const reason = `offsets ${offsets.next} to ${low - 1n} of partition ${partition} are not in the topic any more`;
+      this.#options.onEvent({ kind: 'kafka_gap', reason });
+      offsets.skipTo(low);
+      this.#options.onAssigned();
     }
   }
 
@@ -321,8 +335,8 @@ export class GroupMember {
       if (seat === undefined || this.#seats.get(partition) !== seat) continue; // lost again meanwhile
       const start = committed === null || committed < low || isCut(position) ? low : committed;
       seat.offsets = new PartitionOffsets(start);
-      // of a partition that was cut the group's offset is put back: messages before it are new ones
-      seat.offsets.committed = isCut(position) ? null : start;
+      // of a partition that was cut the group's offset is put back (messages before it are new ones), of removed ones forward
+      seat.offsets.committed = committed !== null && committed !== start ? null : start;
       if (isCut(position)) {
         const reason = `partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`;
         onEvent({ kind: 'kafka_gap', reason });

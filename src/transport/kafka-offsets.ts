@@ -27,6 +27,11 @@ export class PartitionOffsets {
     return true;
   }
 
+  /** Goes on at `offset`: the messages before it are not in the topic any more. Only where nothing is open. */
+  skipTo(offset: bigint): void {
+    if (this.#open.size === 0 && offset > this.#next) this.#next = offset;
+  }
+
   done(offset: bigint): void {
     this.#open.delete(offset);
   }

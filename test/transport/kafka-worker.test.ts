@@ -148,6 +148,17 @@ test.concurrent('a client that skips messages is replaced; messages that are gon
   expect(place.handled.flat()).toEqual(['node-0 3', 'node-0 4', 'node-0 5']);
 });
 
+test.concurrent('messages that retention removed before they were read are told and passed over, also when nothing new comes', async () => {
+  await using place = await workplace([5, 5]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 2));
+  await until('two are committed', () => kafka.committed.get(0) === 2n);
+  kafka.low = 5n;
+  await until('the rest is passed over', () => kafka.committed.get(0) === 5n);
+  expect([place.kinds().includes('kafka_gap'), place.worker.frames, kafka.members.length]).toEqual([true, 0, 1]);
+});
+
 test.concurrent('a topic that was created anew is read from its beginning, not taken for repeats of the old one', async () => {
   await using place = await workplace([5, 0]);
   const { kafka } = place;
