@@ -46,7 +46,9 @@ export function simulateEmbedded(seed: bigint, bug: PlantedBug | null = null): P
     (source) =>
       new SimulatedSender({ world, doors, source, isNamed: source.startsWith('node'), batches: BATCHES, onEmit }),
   );
-  disk.faults = { error: upTo(world, 0.05), bytes_max: world.chance(0.15) ? 4_000 : Infinity };
+  // now and then a disk that is about to die: two failures in a row
+  const error = world.chance(0.1) ? 0.1 + 0.1 * world.random.next() : upTo(world, 0.05);
+  disk.faults = { error, bytes_max: world.chance(0.15) ? 4_000 : Infinity };
   store.faults = { ambiguous: upTo(world, 0.3), refused: upTo(world, 0.3) };
   world.slowness = { chance: upTo(world, 0.02), most_ms: 3_000 };
   for (const sender of senders) sender.network = networkFaults(world);

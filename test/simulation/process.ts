@@ -55,6 +55,7 @@ export class SimulatedProcess implements Door {
     life.stage = 'starting';
     world.note(`${life.name} starts`);
     const onOpen = (bus: Bus): void => {
+      if (!life.isAlive) return; // killed in the very moment
       life.stage = null;
       this.#bus = bus;
     };
