@@ -23,6 +23,8 @@ export const LINK_VERSION = 1;
 /** Versions that this gateway reads. */
 export const LINK_VERSIONS: readonly number[] = [1];
 
+/** Memory of any message, however few its bytes: 5,000 × (64 B + 40 × 16 B) = 3.5 MB. */
+const MESSAGE_BYTES = 4 * 1_048_576;
 /** What a record costs in memory beside its fields. */
 const RECORD_BYTES = 64;
 
@@ -71,7 +73,7 @@ export function encodeLink({ frames, gaps }: LinkMessage): Buffer {
  * understood), LW-BODY (damaged), LW-BODY-SIZE (more rows, frames or memory than a body may have).
  */
 export function decodeLink(bytes: Buffer): Outcome<LinkMessage> {
-  const reader = new LinkReader(bytes, LIMITS.body_bytes_max);
+  const reader = new LinkReader(bytes, budgetOf(bytes));
   try {
     const version = reader.byte();
     if (!LINK_VERSIONS.includes(version))
@@ -86,6 +88,11 @@ export function decodeLink(bytes: Buffer): Outcome<LinkMessage> {
     if (error instanceof LeewayError) return reject(error.code, error.message);
     throw error;
   }
+}
+
+/** What a message may take in memory: an honest one of 5,000 records of 40 equal fields, and what its own bytes justify. */
+function budgetOf(bytes: Buffer): number {
+  return Math.min(LIMITS.body_bytes_max, MESSAGE_BYTES + LIMITS.body_ratio_max * bytes.length);
 }
 
 function writeName(writer: LinkWriter, name: string): void {
