@@ -154,11 +154,14 @@ export class AccountReader {
     return { totals, asOf: [...asOf.values()], tail, tail_frames };
   }
 
-  /** Who reads seldom must look further back for what was written behind its watermarks. */
+  /**
+   * Who reads seldom must look further back for what was written behind its watermarks: to the last look and half a tail
+   * before it. Not to a whole tail: where that ended depends on how long the statement took.
+   */
   async #newest(): Promise<NewestRow[]> {
     const now_ms = this.#clock.elapsed_ms();
-    const since_ms = this.#tail_ms === 0 ? 0 : this.#tail_ms + now_ms - (this.#looked_at_ms ?? now_ms);
-    const rows = await this.#select<NewestRow>(newestLineages(this.#tail_ms, since_ms), {});
+    const since_ms = this.#tail_ms / 2 + now_ms - (this.#looked_at_ms ?? now_ms);
+    const rows = await this.#select<NewestRow>(newestLineages(this.#tail_ms, this.#tail_ms === 0 ? 0 : since_ms), {});
     this.#looked_at_ms = now_ms;
     return rows;
   }
