@@ -49,7 +49,15 @@ export default defineConfig({
     coverage: { provider: 'v8', include: ['src/**', 'collectors/**', 'alerts/**'] },
     projects: [
       { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: system } },
-      { test: { name: 'system', include: system, exclude: [...fleet, ...delivery], testTimeout: 200_000, hookTimeout: 60_000 } },
+      {
+        test: {
+          name: 'system',
+          include: system,
+          exclude: [...fleet, ...delivery],
+          testTimeout: 200_000,
+          hookTimeout: 60_000,
+        },
+      },
       { test: { name: 'delivery', include: delivery, testTimeout: 200_000, hookTimeout: 60_000 } },
       { test: { name: 'fleet', include: fleet, testTimeout: 200_000, hookTimeout: 120_000 } },
     ],
