@@ -61,11 +61,13 @@ export class SimulatedDisk {
       read: (file) => operation('read', () => Buffer.from(this.#file(file).bytes)),
       write: (file, bytes) =>
         operation('write', () => this.#put(file, { bytes: Buffer.from(bytes), synced: bytes.length, holes: [] })),
-      // a start that fails here comes again, and nobody can tell what the first one lost: such luck is not simulated
+      // a start cannot tell what an earlier sync failed to write while the cache still shows it: such luck is not simulated
       sync: (file) =>
         operation('sync', () => {
           const found = this.#file(file);
-          if (!lies) found.synced = found.bytes.length;
+          if (lies) return;
+          found.synced = found.bytes.length;
+          found.holes = [];
         }),
       copy: (file, to) =>
         operation('copy', () => this.#put(to, { bytes: Buffer.from(this.#file(file).bytes), synced: 0, holes: [] })),
