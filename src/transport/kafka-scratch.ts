@@ -8,7 +8,6 @@ import { SAMPLES, type TableName } from '../core/tables.ts';
 import { type SpoolDisk, systemDisk } from './disk.ts';
 import { encodeFrame } from './frame.ts';
 import type { HeldFrame } from './kafka-frames.ts';
-import { originName } from './kafka-shelf.ts';
 
 /** Bytes handed to the file system at once. */
 const WRITE_BYTES = 4 * 1_048_576;
@@ -70,7 +69,6 @@ async function writeFrames(
   file: string,
   { table, frames }: { readonly table: TableName; readonly frames: readonly HeldFrame[] },
 ): Promise<Delivery> {
-  const origins = new Map<string, number>();
   const headers: FrameHeader[] = [];
   const handle = await disk.create(file);
   try {
@@ -78,7 +76,8 @@ async function writeFrames(
     let bytes = 0;
     let rows = 0;
     for (const frame of frames) {
-      const origin = table === SAMPLES ? originOf(origins, frame.header) : 0;
+      // each frame is its own origin, so that its rows have its lineage in whatever company it comes again
+      const origin = table === SAMPLES ? headers.length : 0;
       const header = { ...frame.header, origin };
       headers.push(header);
       rows += header.rows;
@@ -101,11 +100,4 @@ async function writeFrames(
 /** Forgets a delivery's file. */
 export async function removeDelivery(disk: ScratchDisk, delivery: Delivery): Promise<void> {
   await disk.unlink(delivery.path).catch(() => undefined); // gone already, or removed a day later
-}
-
-function originOf(origins: Map<string, number>, header: FrameHeader): number {
-  const name = originName(header);
-  const origin = origins.get(name) ?? origins.size;
-  origins.set(name, origin);
-  return origin;
 }

@@ -85,12 +85,10 @@ export class FrameShelf {
 
   #take(table: TableName, queue: Queue): readonly HeldFrame[] {
     const { rows_max, bytes_max } = this.#options;
-    const origins = new Set<string>();
     let [count, rows, bytes] = [0, 0, 0];
     for (const { header, body } of queue.frames) {
       if (count > 0 && (rows + header.rows > rows_max || bytes + body.length > bytes_max)) break;
-      origins.add(originName(header));
-      if (table === SAMPLES && origins.size > SEGMENT_ORIGINS_MAX) break;
+      if (table === SAMPLES && count === SEGMENT_ORIGINS_MAX) break;
       count++;
       rows += header.rows;
       bytes += body.length;
@@ -111,9 +109,4 @@ export class FrameShelf {
     if (queue.frames.length === 0) this.#tables.delete(table);
     return removed;
   }
-}
-
-/** Samples of one source and epoch share one origin within a file. */
-export function originName({ source, epoch }: { readonly source: string; readonly epoch: number }): string {
-  return `${epoch} ${source}`;
 }

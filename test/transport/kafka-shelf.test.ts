@@ -49,7 +49,7 @@ test('among tables that are due the one that waited longest leaves first, and in
   expect(sequences(shelf.takeDue(310, false))).toEqual([1]);
 });
 
-test('a delivery of samples has at most 256 origins: one byte a row tells them apart', () => {
+test('a delivery of samples has at most 256 frames: one byte a row tells them apart', () => {
   const shelf = new FrameShelf({ rows_max: 1e6, bytes_max: 1e6, wait_ms: 0 });
   for (let offset = 0; offset < 300; offset++)
     shelf.add(frame(offset, { table: 'samples', source: `node-${offset}` }), 0);
