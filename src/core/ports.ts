@@ -29,6 +29,8 @@ export type Delivery = {
   readonly path: string;
   readonly rows: number;
   readonly frames: readonly FrameHeader[];
+  /** What the file holds, where the bus has just read it; valid until the handler is done. */
+  readonly bytes?: Buffer;
 };
 
 /**

@@ -41,7 +41,7 @@ export class WholeInsertion implements Insertion {
     try {
       return await this.#engine.write(async (session) => {
         signal.throwIfAborted();
-        const bytes = delivery.table === SAMPLES ? await readFile(delivery.path) : null;
+        const bytes = delivery.table === SAMPLES ? (delivery.bytes ?? (await readFile(delivery.path))) : null;
         const { found, duplicates } = await withIncoming(session, () =>
           bytes === null ? insertFile(session, delivery) : this.#insertSamples(session, delivery, bytes),
         );

@@ -41,7 +41,8 @@ export async function deliverFrames(
   const { table, path: file } = segment;
   const rows = read.segment?.rows ?? 0;
   if (rows === 0) return { kind: 'delivered', read, outcome: ok(undefined), refusal: null };
-  const whole = await handle({ table, path: file, rows, frames: read.headers });
+  const bytes = read.bytes === undefined ? {} : { bytes: read.bytes };
+  const whole = await handle({ table, path: file, rows, frames: read.headers, ...bytes });
   if (whole.kind === 'retry') return whole;
   if (whole.kind === 'ok') return { kind: 'delivered', read, outcome: whole, refusal: null };
   if (read.headers.length > 1) {

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { systemCode } from '../core/errors.ts';
 import { type Ok, type Reject, type Retry, retry } from '../core/outcome.ts';
-import type { SpoolDisk } from './disk.ts';
+import type { Scratch, SpoolDisk } from './disk.ts';
 import { type ReadSegment, recoverFile } from './recovery.ts';
 import type { Segment } from './segment.ts';
 
@@ -9,10 +9,10 @@ import type { Segment } from './segment.ts';
  * Reads and verifies a closed segment. A file that somebody removed holds nothing, which the caller declares; what the
  * disk refuses for now is `retry`.
  */
-export async function readDelivery(disk: SpoolDisk, segment: Segment): Promise<ReadSegment | Retry> {
+export async function readDelivery(disk: SpoolDisk, segment: Segment, scratch?: Scratch): Promise<ReadSegment | Retry> {
   await segment.closed;
   try {
-    return await recoverFile(disk, segment, segment.bytes);
+    return await recoverFile(disk, segment, segment.bytes, scratch);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { segment: null, headers: [], torn: 0, damaged: 1 };
     return diskRetry(error, segment.path);

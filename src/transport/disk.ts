@@ -26,7 +26,8 @@ export interface SpoolDisk {
   list(directory: string): Promise<readonly string[]>;
   /** Creates a file that must not exist, and makes its name durable. */
   create(file: string): Promise<SegmentHandle>;
-  read(file: string): Promise<Buffer>;
+  /** Into `scratch` where it is given: the result is valid until its next use. */
+  read(file: string, scratch?: Scratch): Promise<Buffer>;
   /** Writes a whole file and makes its bytes durable, not its name. */
   write(file: string, bytes: Buffer): Promise<void>;
   /** Makes the bytes of a file durable. */
@@ -40,6 +41,9 @@ export interface SpoolDisk {
   /** Bytes that the disk of a directory has room for; Infinity where the file system does not say. */
   freeBytes(directory: string): Promise<number>;
 }
+
+/** Memory for one file after another: 20 MB a second that are new each time make the collector run all the time. */
+export type Scratch = { bytes: Buffer };
 
 export interface SegmentHandle {
   /** Appends everything or rejects; after a rejection the file may hold a part of it. */
@@ -62,7 +66,7 @@ export function systemDisk(fsync: boolean): SpoolDisk {
       if (fsync) await syncPath(path.dirname(file));
       return new SystemSegment(handle, pace);
     },
-    read: (file) => readFile(file),
+    read: (file, scratch) => (scratch === undefined ? readFile(file) : readInto(file, scratch)),
     write: async (file, bytes) => {
       const handle = await open(file, 'w');
       try {
@@ -89,6 +93,23 @@ export async function freeBytes(directory: string): Promise<number> {
     return bavail * bsize;
   } catch {
     return Infinity; // then trying shows it
+  }
+}
+
+async function readInto(file: string, scratch: Scratch): Promise<Buffer> {
+  const handle = await open(file, 'r');
+  try {
+    const { size } = await handle.stat();
+    if (scratch.bytes.length < size) scratch.bytes = Buffer.allocUnsafeSlow(size + (size >> 2));
+    let length = 0;
+    while (length < size) {
+      const { bytesRead } = await handle.read(scratch.bytes, length, size - length, length);
+      if (bytesRead === 0) break; // somebody cut it meanwhile
+      length += bytesRead;
+    }
+    return scratch.bytes.subarray(0, length);
+  } finally {
+    await handle.close();
   }
 }
 

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { LeewayError } from '../core/errors.ts';
 import type { FrameHeader } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
-import type { SpoolDisk } from './disk.ts';
+import type { Scratch, SpoolDisk } from './disk.ts';
 import { type FoundFrame, type Scan, scanFrames } from './frame.ts';
 import { SegmentTally } from './known-sequences.ts';
 import type { Segment, SegmentIdentity } from './segment.ts';
@@ -69,6 +69,8 @@ export type ReadSegment = {
   readonly damaged: 0 | 1;
   /** Frames that the store refused and that were set aside alone; the segment's tally is without them. */
   readonly refused?: readonly FrameHeader[];
+  /** What was read, where it is what the file holds now; valid until its scratch is used again. */
+  readonly bytes?: Buffer;
 };
 
 /**
@@ -79,8 +81,9 @@ export async function recoverFile(
   disk: SpoolDisk,
   identity: SegmentIdentity,
   bytes_max = Infinity,
+  scratch?: Scratch,
 ): Promise<ReadSegment> {
-  const file = await disk.read(identity.path);
+  const file = await disk.read(identity.path, scratch);
   const bytes = file.subarray(0, bytes_max);
   const scan = scanned(bytes, identity.table, identity.path);
   const headers = scan.frames.map((frame) => frame.header);
@@ -102,7 +105,8 @@ export async function recoverFile(
   }
   const counts = { bytes: size, rows, frames: scan.frames.length, tally: tally.list() };
   const segment = { ...identity, ...counts, closed: Promise.resolve() };
-  return { segment, headers, torn, damaged };
+  const whole = damaged === 0 ? { bytes: bytes.subarray(0, size) } : {};
+  return { segment, headers, torn, damaged, ...whole };
 }
 
 /** As scanFrames; a newer version's frames stop the start with the name of their file: nothing of it is cut or deleted. */

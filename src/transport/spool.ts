@@ -8,7 +8,7 @@ import { SAMPLES, type TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
 import { deliverFrames } from './deliver-frames.ts';
 import { readDelivery } from './delivery-file.ts';
-import { type SpoolDisk, systemDisk } from './disk.ts';
+import { type Scratch, type SpoolDisk, systemDisk } from './disk.ts';
 import { segmentOf } from './frame.ts';
 import { GapLog } from './gap-log.ts';
 import { KnownSequences } from './known-sequences.ts';
@@ -92,6 +92,8 @@ class Spool implements Bus {
   readonly #shelf: SpoolShelf;
   readonly #space: DiskSpace;
   readonly #wake: Wake;
+  /** What a delivery is read into: one after another. */
+  readonly #scratch: Scratch = { bytes: Buffer.alloc(0) };
   readonly #torn_frames: number;
   #queue: Entry[] = [];
   #queue_bytes = 0;
@@ -374,7 +376,7 @@ class Spool implements Bus {
   }
 
   async #deliver(segment: Segment, handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {
-    const read = await readDelivery(this.#disk, segment);
+    const read = await readDelivery(this.#disk, segment, this.#scratch);
     if ('kind' in read) return read;
     if (read.damaged === 1) {
       this.#damaged_frames++;
