@@ -9,6 +9,7 @@ import type { SpoolDisk } from './disk.ts';
 import { type Gap, type GapLog, wholeBatches } from './gap-log.ts';
 import { inFlightOf, KnownSequences, SourceTally } from './known-sequences.ts';
 import { type ReadSegment, type Recovered, segmentFile } from './recovery.ts';
+import type { Bounds } from './segment-bounds.ts';
 import { OpenSegment, type Part, type Segment } from './segment.ts';
 import { gapsOfSegment } from './spool-gaps.ts';
 import { droppableBytes, droppedFor, type SpoolPolicies } from './spool-quota.ts';
@@ -27,9 +28,6 @@ export type ShelfOptions = {
   readonly onChange: () => void;
   readonly onEvent: (kind: 'spool_dropped', reason: string) => void;
 };
-
-/** When a segment is full, and how old it is closed for an idle consumer. */
-export type Bounds = { readonly rows_max: number; readonly bytes_max: number; readonly close_ms: number };
 
 /**
  * The segments of the spool: the open one of each table, closed ones in the order of their numbers, and the account of what is

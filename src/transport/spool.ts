@@ -4,7 +4,7 @@ import { LeewayError, systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
-import { SAMPLES, type TableName } from '../core/tables.ts';
+import type { TableName } from '../core/tables.ts';
 import { encodeParts } from './batch-parts.ts';
 import { deliverFrames } from './deliver-frames.ts';
 import { readDelivery } from './delivery-file.ts';
@@ -16,16 +16,12 @@ import { recover, type Recovered } from './recovery.ts';
 import { DiskSpace, isDiskFull } from './disk-space.ts';
 import type { Part, Segment } from './segment.ts';
 import { gapsOfParts } from './spool-gaps.ts';
+import { type Bounds, boundsOf } from './segment-bounds.ts';
 import type { SpoolEvent, SpoolOptions } from './spool-options.ts';
 import { admit, policiesOf, type SpoolPolicies } from './spool-quota.ts';
-import { type Bounds, SpoolShelf } from './spool-shelf.ts';
+import { SpoolShelf } from './spool-shelf.ts';
 import { Wake } from './wake.ts';
 
-/**
- * Freshness against statements a second: at 300 ms a busy table costs three inserts a second. Samples come in masses, and what
- * an insert of them and its merges cost falls with its size: 0.70 CPU-seconds a million at 100,000 rows, 0.25 at a million.
- */
-const CLOSE_MS = { records: 300, samples: 1_000 };
 /**
  * After the consumer was busy for t it is left alone for 4 t, so that small segments take at most a fifth of a core:
  * an insert costs the embedded store about 30 ms of CPU however few its rows (ten tables: 0.3 s, then 1.2 s of rest).
@@ -33,11 +29,6 @@ const CLOSE_MS = { records: 300, samples: 1_000 };
  */
 const REST_RATIO = 4;
 const REST_MS_MAX = 2_000;
-/** 200,000 wide rows are about 30 MB of columns, which the store sorts in memory; a million samples are as much. */
-const SEGMENT_ROWS_MAX = { records: 200_000, samples: 1_000_000 };
-const SEGMENT_BYTES_MAX = 48 * 1_048_576;
-/** Of a small quota a segment is at most a sixteenth: one is being delivered, and one is what policy drops at once. */
-const SEGMENT_SHARE = 16;
 /** Bytes encoded and not yet written: four bodies of the largest size. */
 const QUEUE_BYTES_MAX = 4 * LIMITS.body_bytes_max;
 const RETRY_MS_MIN = 100;
@@ -87,6 +78,7 @@ class Spool implements Bus {
   readonly #options: SpoolOptions;
   readonly #disk: SpoolDisk;
   readonly #policies: SpoolPolicies;
+  readonly #boundsOf: (table: TableName) => Bounds;
   readonly #known = new KnownSequences();
   readonly #pending = new Map<string, Promise<void>>();
   readonly #shelf: SpoolShelf;
@@ -110,6 +102,7 @@ class Spool implements Bus {
     this.#options = options;
     this.#disk = disk;
     this.#policies = policiesOf(options.policy ?? 'block', options.policies);
+    this.#boundsOf = (table) => boundsOf(table, options);
     this.#wake = new Wake(clock);
     this.#torn_frames = recovered.torn_frames;
     this.#damaged_frames = recovered.damaged_frames;
@@ -346,17 +339,6 @@ class Spool implements Bus {
     this.#shelf.sealDue(this.#boundsOf, this.#sealRequested);
     this.#sealRequested = false;
   }
-
-  readonly #boundsOf = (table: TableName): Bounds => {
-    const { close_ms, segment_rows_max, segment_bytes_max } = this.#options;
-    const kind = table === SAMPLES ? 'samples' : 'records';
-    const share_bytes = this.#options.bytes_max / SEGMENT_SHARE;
-    return {
-      rows_max: segment_rows_max ?? SEGMENT_ROWS_MAX[kind],
-      bytes_max: segment_bytes_max ?? Math.min(SEGMENT_BYTES_MAX, share_bytes),
-      close_ms: close_ms ?? CLOSE_MS[kind],
-    };
-  };
 
   async #waitForSegment(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
