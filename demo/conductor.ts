@@ -252,7 +252,8 @@ export class Conductor {
     const expected = (item: Incident): boolean =>
       (item.kind === 'slow_rank' && Number(item.subjects[0]?.id) === this.plan.slow_rank) ||
       item.kind === 'drift' ||
-      item.kind === 'features';
+      item.kind === 'features' ||
+      (item.kind === 'quality' && item.opened_at_ms >= this.#planted_ms); // the accuracy that the drift cost, seen first
     const unplanted = incidents.filter((item) => !expected(item));
     training.false_incidents = unplanted.length;
     for (const { kind, title } of unplanted) this.plan.say(`An incident that nobody planted (${kind}): ${title}`);

@@ -25,15 +25,15 @@ export type TrainerResult = {
   readonly ranks: readonly RankResult[];
 };
 
-const RETRAINING_STEPS = 200;
+const RETRAINING_STEPS = 300;
 
-/** Labelled rows that a retraining needs: 1,000; 1,500 where two classes are to be learned anew. */
+/** Labelled rows that a retraining needs: 1,300; 2,200 where two classes are to be learned anew. */
 export function recentRowsFor(drift: DriftKind | null): number {
-  return drift === 'class-mix' ? 1_500 : 1_000;
+  return drift === 'class-mix' ? 2_200 : 1_300;
 }
 
 /**
- * 200 steps of batch 64 a rank from the served weights, half of every batch recent rows, half old ones. Learning rate 0.05;
+ * 300 steps of batch 64 a rank from the served weights, half of every batch recent rows, half old ones. Learning rate 0.05;
  * 0.1 for `class-mix`, which has more to learn.
  */
 export function retrainingRecipe(options: {
