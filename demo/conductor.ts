@@ -87,7 +87,7 @@ export class Conductor {
   #step = 0;
   #serving = '';
   #retrain: RetrainRequest | null = null;
-  #planted_ms = 0;
+  #planted_ms = Infinity;
   /** Ends every wait when it is aborted. */
   #waiting: AbortSignal;
   readonly #secrets = newSecrets();
