@@ -25,7 +25,7 @@ export type TrainerResult = {
   readonly ranks: readonly RankResult[];
 };
 
-const RETRAINING_STEPS = 300;
+const RETRAINING_STEPS = 200;
 
 /** Labelled rows that a retraining needs: 1,300; 2,200 where two classes are to be learned anew. */
 export function recentRowsFor(drift: DriftKind | null): number {
@@ -33,7 +33,7 @@ export function recentRowsFor(drift: DriftKind | null): number {
 }
 
 /**
- * 300 steps of batch 64 a rank from the served weights, half of every batch recent rows, half old ones. Learning rate 0.05;
+ * 200 steps of batch 96 a rank from the served weights, half of every batch recent rows, half old ones. Learning rate 0.05;
  * 0.1 for `class-mix`, which has more to learn.
  */
 export function retrainingRecipe(options: {
@@ -45,7 +45,7 @@ export function retrainingRecipe(options: {
 }): Recipe {
   return {
     ...TRAINING_RECIPE,
-    batch_examples: 64,
+    batch_examples: 96,
     pause_ms: 10,
     steps_max: RETRAINING_STEPS,
     learning_rate: options.drift === 'class-mix' ? 0.1 : 0.05,

@@ -16,6 +16,8 @@ const ROWS_MAX = 200_000;
 const FORGET_MS = 24 * 3_600_000;
 /** A hang also needs this long by the wall clock without the arrival of a step (contract: api.md). */
 const SILENCE_MS = 60_000;
+/** A slowdown is believed when the steps themselves show it for this long: a job that ended shows nothing more. */
+const SHOWN_MS = 4_000;
 /** Rows older than this are history: they came in batches, table by table, and the rest may be on its way … */
 const HISTORIC_MS = 5_000;
 /** … so their verdict waits for a look without any, at most this long (contract: analysed within 5 s of storing). */
@@ -38,6 +40,8 @@ export class JobWatch {
   readonly #news: TableNews;
   /** When a step of a job last arrived, by the wall clock. */
   readonly #stepped = new Map<string, number>();
+  /** Time of the newest step of a job, by its own clock. */
+  readonly #newest_step = new Map<string, number>();
   readonly #seen = new Map<RecordType, bigint>();
   readonly #standing = new Map<string, { finding: Finding; at_ms: number }>();
   #arrived_ms = Number.NEGATIVE_INFINITY;
@@ -62,7 +66,11 @@ export class JobWatch {
         this.#standing.set(finding.key, { finding, at_ms: now_ms });
     }
     for (const [key, standing] of this.#standing) if (now_ms - standing.at_ms > FORGET_MS) this.#standing.delete(key);
-    for (const [job, at_ms] of this.#stepped) if (now_ms - at_ms > FORGET_MS) this.#stepped.delete(job);
+    for (const [job, at_ms] of this.#stepped) {
+      if (now_ms - at_ms <= FORGET_MS) continue;
+      this.#stepped.delete(job);
+      this.#newest_step.delete(job);
+    }
     return [...this.#standing.values()]
       .filter(({ finding }) => this.#isBelieved(finding, now_ms))
       .map(({ finding }) => ({
@@ -95,9 +103,12 @@ export class JobWatch {
     return settling;
   }
 
-  #isBelieved({ name, value, scope }: Finding, now_ms: number): boolean {
-    if (name !== 'straggler.hang' || value === 0 || !('job' in scope)) return true;
-    return now_ms - (this.#stepped.get(scope.job) ?? Number.NEGATIVE_INFINITY) >= SILENCE_MS;
+  #isBelieved({ name, value, scope, started_at_ms }: Finding, now_ms: number): boolean {
+    if (value === 0 || !('job' in scope)) return true;
+    if (name === 'straggler.hang')
+      return now_ms - (this.#stepped.get(scope.job) ?? Number.NEGATIVE_INFINITY) >= SILENCE_MS;
+    if (!name.startsWith('straggler.slow_') || started_at_ms === null) return true;
+    return (this.#newest_step.get(scope.job) ?? Number.POSITIVE_INFINITY) - started_at_ms >= SHOWN_MS;
   }
 
   /** Jobs, incidents and insights as `leeway stragglers` prints them. */
@@ -125,7 +136,9 @@ export class JobWatch {
       this.#detector.observe(record);
       this.#newest_ms = Math.max(this.#newest_ms, record.at_ms);
       this.#oldest_read_ms = Math.min(this.#oldest_read_ms, record.at_ms);
-      if (record.type === 'step') this.#stepped.set(record.job, now_ms);
+      if (record.type !== 'step') continue;
+      this.#stepped.set(record.job, now_ms);
+      this.#newest_step.set(record.job, Math.max(this.#newest_step.get(record.job) ?? 0, record.at_ms));
     }
     const last = rows.at(-1)?.lineage ?? after;
     // where the limit cut a frame, its rows are read again: repeated records change nothing

@@ -61,7 +61,7 @@ test('a stopped retraining ends early and says so', async () => {
   child.send({ stop: true });
   const done = messageOf((await awaitMessage(child, 'done', 20_000))['done']);
   expect(done['state']).toBe('cancelled');
-  expect(done['steps']).toBeLessThan(300);
+  expect(done['steps']).toBeLessThan(200);
 });
 
 test('a missing file of recent rows is the failure that the parent hears', async () => {
@@ -74,8 +74,8 @@ test('class mix learns faster from more rows than the other drifts', () => {
   expect([recentRowsFor('class-mix'), recentRowsFor('rotate')]).toEqual([2_200, 1_300]);
   expect(retrainingRecipe({ ...options, drift: 'class-mix' })).toMatchObject({
     learning_rate: 0.1,
-    steps_max: 300,
-    batch_examples: 64,
+    steps_max: 200,
+    batch_examples: 96,
   });
   expect(retrainingRecipe({ ...options, drift: 'rotate' }).learning_rate).toBe(0.05);
 });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { LeewayRecord } from '../../src/core/records.ts';
 import { JobWatch } from '../../src/pipeline/job-watch.ts';
 import { createStragglerDetector } from '../../src/straggler/detector.ts';
+import { STRAGGLER_LIVE_DEMO } from '../../src/straggler/options.ts';
 import type { StragglerReport } from '../../src/straggler/report.ts';
 import type { Plan } from '../straggler/plan.ts';
 import { simulate } from '../straggler/simulator.ts';
@@ -96,6 +97,24 @@ test('looked at while they come, the same records end in the same incidents', as
     }));
   expect(essence(watcher.report())).toEqual(essence(alone(records, end_ms + 11_000)));
 });
+
+test.each([
+  [25, 0],
+  [80, 1],
+])(
+  'a rank that is slow for the last %i steps of 95 ms is found %i times: a job that ended shows nothing more',
+  async (slow_steps, times) => {
+    const fault = { kind: 'gpu_slow', rank: 2, ratio: 0.9, from: 250 } as const;
+    const shape = { dp: 4, ranks_per_node: 4, steps: 250 + slow_steps, compute_ms: 12, noise: 0.05 };
+    const records = job({ seed: 40 + slow_steps, faults: [fault], ...shape });
+    const now_ms = endOf(records) + 60_000;
+    await live.put(records);
+    const watcher = new JobWatch(live.store, { detector: STRAGGLER_LIVE_DEMO, history_ms: HISTORY_MS });
+    const findings = await settled(watcher, now_ms);
+    expect(watcher.report().incidents.map(({ kind }) => kind)).toEqual(['slow_rank']); // the report tells it either way
+    expect(findings.filter(({ value }) => (value ?? 0) > 0)).toHaveLength(times);
+  },
+);
 
 test('history whose tables come one after the other is judged when it is complete', async () => {
   const records = job({ ...SLOW, seed: 12 });
