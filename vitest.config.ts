@@ -9,16 +9,20 @@ const system = [
   'test/read/**/*.test.ts',
   'test/pipeline/{model-watch,job-watch,retrain,analyse}.test.ts',
   'test/demo/{child,client,job,serve-model,trainer}.test.ts',
+  'test/cli/main.test.ts',
 ];
 
 /** Tests against servers that a machine may lack: Kafka (Java, jars), PostgreSQL, the whole fleet. Skipped loudly there. */
 const fleet = ['test/integration/{fleet,kafka-*,postgres*,selftest-fleet}.test.ts'];
 
-/** Long proofs of delivery on this machine: every statement of a pass failing, kills, hostile bodies. */
-const delivery = [
-  'test/integration/{crash,hostile,otlp-kinds,selftest-faults,sidecar-spool,spool-policy-kill}.test.ts',
+/** Long proofs on this machine: thousands of seeds, every statement of a pass failing, kills, hostile bodies. `npm run test:long` */
+const long = [
+  'test/integration/{crash,crash-release,hostile,otlp,otlp-kinds,remote-write,selftest,selftest-faults}.test.ts',
+  'test/integration/{sidecar,sidecar-spool,spool-policy-kill}.test.ts',
+  'test/pipeline/{job-watch,model-watch}.test.ts',
   'test/read/{acknowledged,declared-loss}.test.ts',
-  'test/store/{account,clickhouse-faults,expire,migrate,rollup}.test.ts',
+  'test/simulation/**/*.test.ts',
+  'test/store/{account,clickhouse,clickhouse-faults,embedded-process,expire,migrate,rollup,round-trip}.test.ts',
 ];
 
 /** The longest first: the others fill the second worker meanwhile. */
@@ -48,17 +52,17 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     coverage: { provider: 'v8', include: ['src/**', 'collectors/**', 'alerts/**'] },
     projects: [
-      { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: system } },
+      { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...system, ...long] } },
       {
         test: {
           name: 'system',
           include: system,
-          exclude: [...fleet, ...delivery],
+          exclude: [...fleet, ...long],
           testTimeout: 200_000,
           hookTimeout: 60_000,
         },
       },
-      { test: { name: 'delivery', include: delivery, testTimeout: 200_000, hookTimeout: 60_000 } },
+      { test: { name: 'long', include: long, testTimeout: 200_000, hookTimeout: 60_000 } },
       { test: { name: 'fleet', include: fleet, testTimeout: 200_000, hookTimeout: 120_000 } },
     ],
   },

@@ -60,6 +60,6 @@ function report(path: Path, seed: bigint, { wrong, trace }: Verdict): string {
     'the last events (! is a fault):',
     ...trace.map((line) => `  ${line}`),
     'to see all of it again:',
-    `  LEEWAY_SEED=${seed} LEEWAY_TRACE=2000 npx vitest run --project unit test/simulation/${path}-path.test.ts`,
+    `  LEEWAY_SEED=${seed} LEEWAY_TRACE=2000 npx vitest run --project long test/simulation/${path}-path.test.ts`,
   ].join('\n');
 }
