@@ -27,9 +27,9 @@ export type TrainerResult = {
 
 const RETRAINING_STEPS = 200;
 
-/** Labelled rows that a retraining needs: 1,300; 2,200 where two classes are to be learned anew. */
+/** Labelled rows that a retraining needs: 1,000; 1,500 where two classes are to be learned anew. */
 export function recentRowsFor(drift: DriftKind | null): number {
-  return drift === 'class-mix' ? 2_200 : 1_300;
+  return drift === 'class-mix' ? 1_500 : 1_000;
 }
 
 /**
