@@ -1,3 +1,4 @@
+import { busOver } from '../core/bus-over.ts';
 import { INCIDENTS } from '../control/collections.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Finding } from '../core/finding.ts';
@@ -253,7 +254,7 @@ export function collectorEvents(parts: {
 
 /** The bus with its published frames counted: one a record type of an accepted batch. */
 export function countedBus(bus: Bus, metrics: ServiceMetrics): Bus {
-  return {
+  return busOver(bus, {
     publish: async (batch, signal) => {
       const published = await bus.publish(batch, signal);
       const samples = batch.samples?.rows ?? 0;
@@ -261,8 +262,5 @@ export function countedBus(bus: Bus, metrics: ServiceMetrics): Bus {
         metrics.framesPublished({}, new Set(batch.records.map((record) => record.type)).size + (samples > 0 ? 1 : 0));
       return published;
     },
-    consume: (handle, signal) => bus.consume(handle, signal),
-    backlog: () => bus.backlog(),
-    [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
-  };
+  });
 }

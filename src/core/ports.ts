@@ -67,11 +67,6 @@ export type Backlog = {
   readonly oldest_ms: number;
   /** Records waiting, by source and epoch. */
   readonly in_flight: readonly InFlight[];
-  /**
-   * Rises with every segment that is taken for delivery or leaves; odd while one is under way to the store. Two looks with
-   * the same even number had nothing on its way between them. Absent where nothing is handed to a store.
-   */
-  readonly handovers?: number;
   /** Torn tails found at start: writes that never finished and were never acknowledged. */
   readonly torn_frames: number;
   /** Stretches of damaged bytes between whole frames; the damaged file is kept aside. */
@@ -112,6 +107,11 @@ export interface Bus extends AsyncDisposable {
   /** Calls `handle` for each delivery in order, one at a time; when it resolves ok the delivery is trimmed. Ends with the signal. */
   consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void>;
   backlog(): Backlog;
+  /**
+   * Runs `look` while nothing is on its way from here to the store: the store holds nothing of the backlog that it sees.
+   * Rejects with the signal's reason where a delivery takes longer than that. Absent where other processes deliver.
+   */
+  betweenDeliveries?<T>(look: () => Promise<T>, signal: AbortSignal): Promise<T>;
 }
 
 /** Values of a query, sent beside the text and never spliced into it. Kinds: string, number, bigint, string[]. */

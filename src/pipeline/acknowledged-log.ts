@@ -1,3 +1,4 @@
+import { busOver } from '../core/bus-over.ts';
 import { ACKNOWLEDGED, type AcknowledgedDocument, QUARANTINED } from '../control/collections.ts';
 import { type Clock, every } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
@@ -51,16 +52,13 @@ export class AcknowledgedLog {
   /** The bus, with every batch that it acknowledges noted. Call once. */
   noting(bus: Bus): Bus {
     this.#frames = () => bus.backlog().quarantined_frames ?? [];
-    return {
+    return busOver(bus, {
       publish: async (batch, signal) => {
         const published = await bus.publish(batch, signal);
         this.#note(batch);
         return published;
       },
-      consume: (handle, signal) => bus.consume(handle, signal),
-      backlog: () => bus.backlog(),
-      [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
-    };
+    });
   }
 
   /** Writes what was noted until the signal, then what is left. */

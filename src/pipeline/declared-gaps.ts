@@ -1,3 +1,4 @@
+import { busOver } from '../core/bus-over.ts';
 import { ENGINE_STATE } from '../control/collections.ts';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
@@ -72,12 +73,7 @@ export class DeclaredGaps {
 
   /** The bus, whose backlog names these losses beside its own. */
   over(bus: Bus): Bus {
-    return {
-      publish: (batch, signal) => bus.publish(batch, signal),
-      consume: (handle, signal) => bus.consume(handle, signal),
-      backlog: () => this.#added(bus.backlog()),
-      [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
-    };
+    return busOver(bus, { backlog: () => this.#added(bus.backlog()) });
   }
 
   #added(backlog: Backlog): Backlog {

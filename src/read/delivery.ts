@@ -20,9 +20,8 @@ type Doors = {
   readonly acknowledged?: AcknowledgedReader | null;
 };
 
-/** A busy bus is looked at again after this long, and for this long before the account is given as it is. */
-const LOOK_AGAIN_MS = 20;
-const LOOK_MS_MAX = 500;
+/** How long a delivery may keep the account waiting, before it is given as it is and says so. */
+const DELIVERY_MS_MAX = 5_000;
 
 /**
  * The account of every (source, epoch), in records: emitted = stored + in_flight + declared loss. `emitted` comes from
@@ -33,18 +32,15 @@ export async function deliveryAccount(
   losses: readonly DeclaredLoss[],
   signal: AbortSignal,
 ): Promise<DeliveryItem[]> {
-  const { before, stored, after, whole } = await look(doors, signal);
+  const { backlog, stored, whole } = await look(doors, signal);
   const items = new Map(stored.map((row) => [nameOf(row), storedItem(row)]));
-  const waiting = new Map(after.in_flight.map((row) => [nameOf(row), row]));
-  for (const { source, epoch } of before.in_flight) {
-    const row = waiting.get(nameOf({ source, epoch }));
-    if (row === undefined) continue; // stored between the two looks
+  for (const row of backlog.in_flight) {
     const item = itemOf(items, row);
     item.emitted += row.records;
     item.in_flight += row.records;
     item.oldest_in_flight_ms = row.oldest_ms ?? null;
   }
-  const { quarantined, dropped = [], quarantined_batches = [], dropped_batches = [] } = after;
+  const { quarantined, dropped = [], quarantined_batches = [], dropped_batches = [] } = backlog;
   const refused = [...quarantined.map((row) => ({ ...row, reason: 'quarantined' })), ...dropped];
   const declared = refused.map(({ source, epoch, reason, records }) => ({
     source,
@@ -53,8 +49,7 @@ export async function deliveryAccount(
   }));
   for (const loss of [...losses, ...declared]) declare(items, loss);
   const ranges = rangesOf([...dropped_batches, ...quarantined_batches]);
-  // what was in the bus at either look may have been missing in the store between them
-  const froms = sequenceMins([...before.in_flight, ...after.in_flight]);
+  const froms = sequenceMins(backlog.in_flight);
   for (const row of stored) {
     const item = items.get(nameOf(row));
     if (item !== undefined && row.gaps.length > 0)
@@ -69,12 +64,14 @@ export async function deliveryAccount(
 }
 
 type Look = {
-  readonly before: Backlog;
+  readonly backlog: Backlog;
   readonly stored: readonly StoredAccount[];
-  readonly after: Backlog;
-  /** False: more may be in flight. */
+  /** False: what is in flight is not known for sure. */
   readonly whole: boolean;
 };
+
+/** The delivery under way takes too long to wait for. */
+class Late extends Error {}
 
 /** Every batch that was acknowledged before the store was looked at is stored then or is in flight. */
 async function lookAtLog({ store, bus, clock }: Doors, log: AcknowledgedReader, signal: AbortSignal): Promise<Look> {
@@ -82,28 +79,35 @@ async function lookAtLog({ store, bus, clock }: Doors, log: AcknowledgedReader, 
   const stored = await store.account(signal);
   const { settled, ...waiting } = unstored(acknowledged, stored, clock.now_ms());
   await log.forget(settled);
-  const backlog = { ...bus.backlog(), ...waiting };
-  return { before: backlog, stored, after: backlog, whole: acknowledged.whole };
+  return { backlog: { ...bus.backlog(), ...waiting }, stored, whole: acknowledged.whole };
 }
 
 /**
- * Store and bus at one moment: what is on its way between them would be in neither or in both. Where deliveries follow each
- * other without a rest the last look is taken, wrong by at most the deliveries under way.
+ * Store and bus at one moment: what is on its way between them would be in neither or in both. A delivery that does not end
+ * (a store that hangs) is in flight and may be stored all the same.
  */
 async function look(doors: Doors, signal: AbortSignal): Promise<Look> {
   const { store, bus, clock, acknowledged = null } = doors;
   if (acknowledged !== null) return lookAtLog(doors, acknowledged, signal);
-  const until_ms = clock.elapsed_ms() + LOOK_MS_MAX;
-  for (;;) {
-    const before = bus.backlog();
-    const isMoving = (before.handovers ?? 0) % 2 === 1;
-    const isLast = clock.elapsed_ms() >= until_ms;
-    if (!isMoving || isLast) {
-      const stored = await store.account(signal);
-      const after = bus.backlog();
-      if (isLast || after.handovers === before.handovers) return { before, stored, after, whole: true };
-    }
-    await clock.sleep(LOOK_AGAIN_MS, signal);
+  const lookNow = async (whole: boolean): Promise<Look> => {
+    const backlog = bus.backlog();
+    return { backlog, stored: await store.account(signal), whole };
+  };
+  if (bus.betweenDeliveries === undefined) return lookNow(true);
+  const patience = new AbortController();
+  const looked = new AbortController();
+  const turn = bus.betweenDeliveries(() => lookNow(true), AbortSignal.any([signal, patience.signal]));
+  void clock.sleep(DELIVERY_MS_MAX, looked.signal).then(
+    () => patience.abort(new Late()),
+    () => undefined, // the look came first
+  );
+  try {
+    return await turn;
+  } catch (error) {
+    if (error instanceof Late) return lookNow(false);
+    throw error;
+  } finally {
+    looked.abort();
   }
 }
 

@@ -123,9 +123,9 @@ export class GapLog {
 
   /**
    * Makes a drop durable. After a rejection it did not happen: nothing may be removed, and the line is written over by
-   * the next one that succeeds.
+   * the next one that succeeds. `onDropped` runs at the moment from which the list names it.
    */
-  async append(gaps: readonly Gap[], segments: readonly number[] = []): Promise<void> {
+  async append(gaps: readonly Gap[], segments: readonly number[] = [], onDropped?: () => void): Promise<void> {
     const segment_max = Math.max(this.#segment_max, ...segments);
     if (this.#handle === null || this.#bytes > FILE_BYTES_MAX) {
       await this.#startFile(gaps, segments, segment_max);
@@ -141,6 +141,7 @@ export class GapLog {
       this.#bytes += text.length;
     }
     this.#take(gaps, segments, segment_max);
+    onDropped?.();
   }
 
   /** The file of a dropped segment was removed. */

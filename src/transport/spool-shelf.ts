@@ -45,7 +45,6 @@ export class SpoolShelf {
   #closed: Segment[];
   #next_number: number;
   #bytes = 0;
-  #handovers = 0;
 
   constructor(options: ShelfOptions) {
     const { recovered } = options;
@@ -92,7 +91,6 @@ export class SpoolShelf {
       frames,
       oldest_ms,
       in_flight: inFlightOf(this.#inFlight.list(), tallies, now_ms),
-      handovers: this.#handovers,
       quarantined: this.#quarantined.list(),
       ...(batches.length === 0 ? {} : { quarantined_batches: batches }),
       ...(gaps.length === 0 ? {} : { dropped: gaps, dropped_batches: wholeBatches(gaps) }),
@@ -156,14 +154,12 @@ export class SpoolShelf {
     });
     if (segment === undefined) return null;
     this.#leaving.add(segment);
-    this.#handovers++;
     return segment;
   }
 
   /** A segment that was taken is not delivered for now. */
   letGo(segment: Segment): void {
     this.#leaving.delete(segment);
-    this.#handovers++;
   }
 
   /** Forgets a stored segment or sets a rejected one aside; what was acknowledged in it and is not held is declared. */
@@ -210,9 +206,7 @@ export class SpoolShelf {
     const { disk, known, gaps, onEvent } = this.#options;
     await segment.closed;
     const lost = await gapsOfSegment(disk, segment, known);
-    await gaps.append(lost, [segment.number]);
-    this.#forget(segment);
-    this.#handovers += 2;
+    await gaps.append(lost, [segment.number], () => this.#forget(segment));
     const records = lost.reduce((sum, gap) => sum + gap.records, 0);
     onEvent('spool_dropped', `${segment.path}: ${records} records, the oldest of what policy lets go`);
     await this.#remove(segment);

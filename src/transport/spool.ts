@@ -5,6 +5,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
 import type { TableName } from '../core/tables.ts';
+import { Turns } from '../core/turns.ts';
 import { encodeParts } from './batch-parts.ts';
 import { deliverFrames } from './deliver-frames.ts';
 import { readDelivery } from './delivery-file.ts';
@@ -92,6 +93,7 @@ class Spool implements Bus {
   #damaged_frames: number;
   #writing: Promise<void> | null = null;
   #sealRequested = false;
+  readonly #turns = new Turns();
   #consuming = false;
   #busy_ms = 0;
   #rest_until_ms = 0;
@@ -173,7 +175,9 @@ class Spool implements Bus {
           continue;
         }
         const started_ms = this.#options.clock.elapsed_ms();
-        const outcome = await this.#deliver(segment, handle).finally(() => this.#shelf.letGo(segment));
+        const outcome = await this.#turns
+          .alone(() => this.#deliver(segment, handle))
+          .finally(() => this.#shelf.letGo(segment));
         this.#busy_ms += this.#options.clock.elapsed_ms() - started_ms;
         if (outcome.kind !== 'retry') {
           attempts = 0;
@@ -186,6 +190,10 @@ class Spool implements Bus {
     } finally {
       this.#consuming = false;
     }
+  }
+
+  betweenDeliveries<T>(look: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return this.#turns.together(look, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

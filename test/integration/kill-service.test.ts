@@ -262,7 +262,9 @@ async function killAgainAndAgain(
   return { orders, freed };
 }
 
-test(`nothing acknowledged is lost and nothing doubled when leeway serve is killed ${KILLS} times under the demo's load (seed ${seed})`, async () => {
+test(`nothing acknowledged is lost and nothing doubled when leeway serve is killed ${KILLS} times under the demo's load (seed ${seed})`, async ({
+  onTestFailed,
+}) => {
   await using directory = await scratchDirectory();
   const data_dir = join(directory.path, 'data');
   const port = await freePort();
@@ -274,6 +276,7 @@ test(`nothing acknowledged is lost and nothing doubled when leeway serve is kill
   await using scope = new AsyncDisposableStack();
   const current = { service: launch() };
   scope.defer(() => current.service[Symbol.asyncDispose]());
+  onTestFailed(() => console.error(`the last life said:\n${current.service.err.slice(-20_000)}`));
   await current.service.ready;
 
   const history = openSender({ base_url: url, source: 'history', token: null });

@@ -112,6 +112,58 @@ test('a batch that the store refused for good is a declared gap, after a restart
   expect(await deliveryAccount({ store, bus, clock: systemClock }, [], signal)).toMatchObject([expected]);
 });
 
+test('the account adds up at every look while deliveries follow each other without a rest', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+  const known = { sequences: [], lineage_max: 0n };
+  // a segment a batch, as restarts leave them
+  const small = { bytes_max: 1e9, fsync: false, clock: systemClock, known, close_ms: 0, segment_rows_max: 1 };
+  await using bus = await openSpool({ ...small, data_dir });
+  for (let sequence = 1; sequence <= 40; sequence++)
+    await bus.publish({ source: 'node-1', epoch: 7, sequence, records: [...steps(sequence, sequence + 1)] }, signal);
+  const stop = new AbortController();
+  const consuming = bus.consume((delivery) => store.insert(delivery, signal), stop.signal);
+  const seen = new Set<number>();
+  for (let stored = 0; stored < 40; ) {
+    const [item] = await deliveryAccount({ store, bus, clock: systemClock }, [], signal);
+    expect(item).toMatchObject({ emitted: 40, stored: 40 - (item?.in_flight ?? 0), in_flight_known: true });
+    stored = item?.stored ?? 0;
+    seen.add(stored);
+  }
+  expect(seen.size).toBeGreaterThan(5); // it was looked at while they went
+  stop.abort();
+  await consuming;
+});
+
+test('a delivery that does not end keeps nobody waiting: what is in flight is then not known', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+  const clock = new ManualClock();
+  const known = { sequences: [], lineage_max: 0n };
+  await using bus = await openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock, known, close_ms: 0 });
+  await bus.publish({ source: 'node-1', epoch: 7, sequence: 1, records: [...steps(0, 10)] }, signal);
+  const begun = Promise.withResolvers<void>();
+  const hanging = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  const consuming = bus.consume(async (delivery) => {
+    stop.abort();
+    begun.resolve();
+    await hanging.promise;
+    return store.insert(delivery, signal);
+  }, stop.signal);
+  await begun.promise;
+  const account = deliveryAccount({ store, bus, clock }, [], signal);
+  await clock.advance(5_000);
+  expect(await account).toMatchObject([{ emitted: 10, in_flight: 10, stored: 0, in_flight_known: false }]);
+  hanging.resolve();
+  await consuming;
+  expect(await deliveryAccount({ store, bus, clock }, [], signal)).toMatchObject([
+    { emitted: 10, in_flight: 0, stored: 10, in_flight_known: true },
+  ]);
+});
+
 test('the account of a source is the sum of its epochs, and too many in one do not hide too few in another', () => {
   const item: DeliveryItem = {
     source: 'node-1',
