@@ -4,6 +4,7 @@ import { systemCode } from '../core/errors.ts';
 import type { Ok, Reject, Retry } from '../core/outcome.ts';
 import type { Backlog } from '../core/ports.ts';
 import type { TableName } from '../core/tables.ts';
+import { takenTogether } from './deliver-segments.ts';
 import { finishDelivery } from './delivery-file.ts';
 import type { SpoolDisk } from './disk.ts';
 import { type Gap, type GapLog, wholeBatches } from './gap-log.ts';
@@ -145,21 +146,18 @@ export class SpoolShelf {
     }
   }
 
-  /** The oldest closed segment, which stays until it was delivered or let go. */
-  take(): Segment | null {
-    const leaving = new Set<TableName>();
-    const segment = this.#closed.find((other) => {
-      if (this.#leaving.has(other)) leaving.add(other.table); // a drop that fails brings it back: nothing overtakes it
-      return !leaving.has(other.table);
-    });
-    if (segment === undefined) return null;
-    this.#leaving.add(segment);
-    return segment;
+  /** The oldest closed segment, with what may go together with it; all stay until they were delivered or let go. */
+  take(): Segment[] {
+    // a drop that fails brings a segment back: nothing overtakes it
+    const leaving = new Set([...this.#leaving].map(({ table }) => table));
+    const taken = takenTogether(this.#closed.filter(({ table }) => !leaving.has(table)));
+    for (const segment of taken) this.#leaving.add(segment);
+    return taken;
   }
 
-  /** A segment that was taken is not delivered for now. */
-  letGo(segment: Segment): void {
-    this.#leaving.delete(segment);
+  /** Segments that were taken are not delivered for now. */
+  letGo(segments: readonly Segment[]): void {
+    for (const segment of segments) this.#leaving.delete(segment);
   }
 
   /** Forgets a stored segment or sets a rejected one aside; what was acknowledged in it and is not held is declared. */

@@ -7,8 +7,7 @@ import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts'
 import type { TableName } from '../core/tables.ts';
 import { Turns } from '../core/turns.ts';
 import { encodeParts } from './batch-parts.ts';
-import { deliverFrames } from './deliver-frames.ts';
-import { readDelivery } from './delivery-file.ts';
+import { deliverSegments } from './deliver-segments.ts';
 import { type Scratch, type SpoolDisk, systemDisk } from './disk.ts';
 import { segmentOf } from './frame.ts';
 import { GapLog } from './gap-log.ts';
@@ -169,15 +168,15 @@ class Spool implements Bus {
     try {
       while (!signal.aborted) {
         this.#space.restore();
-        const segment = this.#shelf.take();
-        if (segment === null) {
+        const segments = this.#shelf.take();
+        if (segments.length === 0) {
           await this.#waitForSegment(signal);
           continue;
         }
         const started_ms = this.#options.clock.elapsed_ms();
         const outcome = await this.#turns
-          .alone(() => this.#deliver(segment, handle))
-          .finally(() => this.#shelf.letGo(segment));
+          .alone(() => this.#deliver(segments, handle))
+          .finally(() => this.#shelf.letGo(segments));
         this.#busy_ms += this.#options.clock.elapsed_ms() - started_ms;
         if (outcome.kind !== 'retry') {
           attempts = 0;
@@ -365,20 +364,13 @@ class Spool implements Bus {
     await this.#wake.within(Math.min(wait_ms, this.#space.look_ms), signal);
   }
 
-  async #deliver(segment: Segment, handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {
-    const read = await readDelivery(this.#disk, segment, this.#scratch);
-    if ('kind' in read) return read;
-    if (read.damaged === 1) {
-      this.#damaged_frames++;
-      const what = read.segment === null ? 'the file holds nothing' : 'whole frames kept, the damaged file is .bad';
-      this.#event('spool_damaged', `${segment.path}: ${what}`);
-    }
-    const delivered = await deliverFrames(this.#disk, segment, read, handle);
-    if (delivered.kind === 'retry') return delivered;
-    const again = await this.#shelf.finish(segment, delivered.read, delivered.outcome);
-    if (again !== null) return again;
-    if (delivered.refusal !== null) this.#event('spool_quarantined', delivered.refusal);
-    return delivered.outcome;
+  #deliver(segments: readonly Segment[], handle: (delivery: Delivery) => Promise<Outcome>): Promise<Outcome> {
+    const onEvent = (kind: 'spool_damaged' | 'spool_quarantined', reason: string): void => {
+      if (kind === 'spool_damaged') this.#damaged_frames++;
+      this.#event(kind, reason);
+    };
+    const place = { disk: this.#disk, shelf: this.#shelf, scratch: this.#scratch, onEvent };
+    return deliverSegments(place, segments, handle);
   }
 }
 

@@ -117,17 +117,24 @@ test('the account adds up at every look while deliveries follow each other witho
   const data_dir = directory.path;
   await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
   const known = { sequences: [], lineage_max: 0n };
-  // a segment a batch, as restarts leave them
-  const small = { bytes_max: 1e9, fsync: false, clock: systemClock, known, close_ms: 0, segment_rows_max: 1 };
-  await using bus = await openSpool({ ...small, data_dir });
-  for (let sequence = 1; sequence <= 40; sequence++)
-    await bus.publish({ source: 'node-1', epoch: 7, sequence, records: [...steps(sequence, sequence + 1)] }, signal);
+  // a segment a batch, of which no two are small enough to go together
+  const rows = 10_001;
+  const bounds = { bytes_max: 1e9, close_ms: 0, segment_rows_max: rows };
+  await using bus = await openSpool({ ...bounds, data_dir, fsync: false, clock: systemClock, known });
+  for (let sequence = 1; sequence <= 12; sequence++) {
+    const records = steps(rows * sequence, rows * (sequence + 1));
+    await bus.publish({ source: 'node-1', epoch: 7, sequence, records }, signal);
+  }
   const stop = new AbortController();
   const consuming = bus.consume((delivery) => store.insert(delivery, signal), stop.signal);
   const seen = new Set<number>();
-  for (let stored = 0; stored < 40; ) {
+  for (let stored = 0; stored < 12 * rows; ) {
     const [item] = await deliveryAccount({ store, bus, clock: systemClock }, [], signal);
-    expect(item).toMatchObject({ emitted: 40, stored: 40 - (item?.in_flight ?? 0), in_flight_known: true });
+    expect(item).toMatchObject({
+      emitted: 12 * rows,
+      stored: 12 * rows - (item?.in_flight ?? 0),
+      in_flight_known: true,
+    });
     stored = item?.stored ?? 0;
     seen.add(stored);
   }

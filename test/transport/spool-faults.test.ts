@@ -287,7 +287,9 @@ test('segments close at their limit of rows whether or not anyone consumes', asy
   await using directory = await scratchDirectory();
   await using bus = await open(directory.path, { segment_rows_max: 4, close_ms: 1e9 });
   for (const sequence of [1, 2, 3, 4]) await bus.publish(batch(sequence), signal);
-  expect((await take(bus, 8)).map((delivery) => delivery.rows)).toEqual([4, 4]);
+  const files = await readdir(path.join(directory.path, 'spool'));
+  expect(files.filter((name) => name.endsWith('-step.native'))).toHaveLength(2);
+  expect((await take(bus, 8)).map((delivery) => delivery.rows)).toEqual([8]);
 });
 
 test('a rejected segment stays on disk, is declared after a restart too, and its batches stay known', async () => {
