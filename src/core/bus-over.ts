@@ -2,12 +2,13 @@ import type { Bus } from './ports.ts';
 
 /** `bus` with some of its doors replaced; the rest goes through. */
 export function busOver(bus: Bus, changes: Partial<Pick<Bus, 'publish' | 'backlog'>>): Bus {
-  const { betweenDeliveries } = bus;
   return {
     publish: (batch, signal) => bus.publish(batch, signal),
     consume: (handle, signal) => bus.consume(handle, signal),
     backlog: () => bus.backlog(),
-    ...(betweenDeliveries === undefined ? {} : { betweenDeliveries: betweenDeliveries.bind(bus) }),
+    ...(bus.betweenDeliveries && {
+      betweenDeliveries: (look, signal) => bus.betweenDeliveries?.(look, signal) ?? look(),
+    }),
     [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
     ...changes,
   };

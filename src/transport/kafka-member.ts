@@ -10,6 +10,7 @@ import {
 } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import type { MessagePlace } from './kafka-frames.ts';
+import { SkippedMessages } from './kafka-gaps.ts';
 import { PartitionOffsets } from './kafka-offsets.ts';
 
 export type GroupMemberOptions = {
@@ -41,8 +42,11 @@ const CUT_CHECK_MS = 1_000;
 /** Messages that arrive before it is known where their partition begins: a few fetches. */
 const EARLY_MESSAGES_MAX = 20_000;
 
-/** A partition of ours. `offsets` is null, and messages wait in `early`, until it is known where the group goes on. */
-type Seat = { offsets: PartitionOffsets | null; readonly early: KafkaIn[] };
+/**
+ * A partition of ours. `offsets` is null, and messages wait in `early`, until it is known where the group goes on.
+ * `isFresh`: its consumer had brought nothing of the partition before, so that it began where the group stands.
+ */
+type Seat = { offsets: PartitionOffsets | null; readonly early: KafkaIn[]; readonly isFresh: boolean };
 
 /**
  * Membership in the consumer group: joins, replaces consumers that die or stall, keeps account of the offsets. The client
@@ -52,7 +56,7 @@ type Seat = { offsets: PartitionOffsets | null; readonly early: KafkaIn[] };
 export class GroupMember {
   readonly #options: GroupMemberOptions;
   readonly #seats = new Map<number, Seat>();
-  readonly #gaps = new Map<number, bigint>();
+  readonly #skipped = new SkippedMessages();
   /** Partitions that ended too early at the last look. */
   readonly #short = new Set<number>();
   #positions: readonly PartitionPosition[] = [];
@@ -239,13 +243,17 @@ export class GroupMember {
     }
   }
 
+  #tellGap(partition: number, from: bigint, to: bigint): void {
+    const reason = `offsets ${from} to ${to - 1n} of partition ${partition} are not in the topic any more`;
+    this.#options.onEvent({ kind: 'kafka_gap', reason });
+  }
+
   /** Messages that retention removed before they were read will not come: waiting for them would be a stall for ever. */
   #passRemoved(): void {
     for (const { partition, low } of this.#positions) {
       const offsets = this.#seats.get(partition)?.offsets ?? null;
       if (offsets === null || offsets.next >= low || offsets.frontier !== offsets.next) continue;
-      const reason = `offsets ${offsets.next} to ${low - 1n} of partition ${partition} are not in the topic any more`;
-      this.#options.onEvent({ kind: 'kafka_gap', reason });
+      this.#tellGap(partition, offsets.next, low);
       offsets.skipTo(low);
       this.#options.onAssigned();
     }
@@ -258,9 +266,14 @@ export class GroupMember {
     const abort = (): void => resolve(null);
     signal.addEventListener('abort', abort, { once: true });
     let isAlive = true;
+    this.#skipped.newConsumer();
     const handlers: ConsumerHandlers = {
       onAssigned: (partitions) => isAlive && this.#assigned(partitions, resolve),
-      onMessages: (partition, messages) => isAlive && this.#receive(partition, messages, resolve),
+      onMessages: (partition, messages) => {
+        if (!isAlive) return;
+        this.#skipped.brought(partition);
+        this.#receive(partition, messages, resolve);
+      },
       onFailed: resolve,
     };
     let consumer: KafkaConsumer | null = null;
@@ -309,7 +322,7 @@ export class GroupMember {
         kept.committed = null; // said to an earlier generation: not certain
         continue;
       }
-      const seat: Seat = { offsets: null, early: [] };
+      const seat: Seat = { offsets: null, early: [], isFresh: this.#skipped.isFresh(partition) };
       this.#seats.set(partition, seat);
       fresh.set(partition, seat);
     }
@@ -356,26 +369,14 @@ export class GroupMember {
       if (seat.early.length > EARLY_MESSAGES_MAX) fail(unlocated(partition));
       return;
     }
-    if (first.offset > offsets.next && !this.#acceptsGap(partition, offsets.next, first.offset)) {
+    const { next } = offsets;
+    if (first.offset > next && !this.#skipped.skips(partition, next, seat.isFresh)) {
       this.#seats.delete(partition);
-      return fail(skipped(partition, offsets.next, first.offset));
+      return fail(skipped(partition, next, first.offset));
     }
+    if (first.offset > next) this.#tellGap(partition, next, first.offset);
     this.#progress++;
     for (const message of messages) if (offsets.take(message.offset)) this.#options.onMessage(partition, message);
-  }
-
-  /**
-   * Messages are missing between what was taken in and what came. A new consumer asks for them again; if they are still
-   * missing then, the topic has lost them (retention, a deleted topic) and the stretch is told and passed over.
-   */
-  #acceptsGap(partition: number, from: bigint, to: bigint): boolean {
-    const isKnown = this.#gaps.get(partition) === from;
-    this.#gaps.set(partition, from);
-    if (isKnown) {
-      const reason = `offsets ${from} to ${to - 1n} of partition ${partition} are not in the topic any more`;
-      this.#options.onEvent({ kind: 'kafka_gap', reason });
-    }
-    return isKnown;
   }
 }
 

@@ -148,6 +148,25 @@ test.concurrent('a client that skips messages is replaced; messages that are gon
   expect(place.handled.flat()).toEqual(['node-0 3', 'node-0 4', 'node-0 5']);
 });
 
+test.concurrent('a client that goes on after what it had brought, when a partition comes back, is not believed that the rest is gone', async () => {
+  await using place = await workplace([5, 0]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 2, 5)); // 0 and 1 are skipped once
+  await until('a second consumer', () => kafka.members.length === 2);
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 2));
+  kafka.member.handlers.onAssigned([]); // before they are stored
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 2, 5)); // the group still stands at 0
+  await until('a third consumer', () => kafka.members.length === 3);
+  expect(place.kinds()).not.toContain('kafka_gap');
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 5));
+  await until('all are committed', () => kafka.committed.get(0) === 5n);
+  expect(new Set(place.handled.flat()).size).toBe(5);
+});
+
 test.concurrent('messages that retention removed before they were read are told and passed over, also when nothing new comes', async () => {
   await using place = await workplace([5, 5]);
   const { kafka } = place;
