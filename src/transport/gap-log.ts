@@ -3,7 +3,8 @@ import Type from 'typebox';
 import { compiled } from '../core/compiled.ts';
 import { RangeSet } from '../core/range-set.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
-import type { SegmentHandle, SpoolDisk } from './disk.ts';
+import type { SpoolDisk } from './disk.ts';
+import { LineLog } from './line-log.ts';
 
 /** Why records were given up; what `declared_loss` of the account calls it. */
 export const GAP_REASONS = ['spool_full_oldest', 'spool_full_newest'] as const;
@@ -57,7 +58,6 @@ type Line = {
 };
 const line = compiled(LineSchema);
 
-const NAME = /^gaps-(\d{6})\.ndjson$/;
 /** Lines are merged into a new file beyond this: 100,000 drops of one source. */
 const FILE_BYTES_MAX = 16 * 1_048_576;
 
@@ -72,39 +72,32 @@ export class GapLog {
   /** Dropped segments whose files may come back when the machine loses power. */
   readonly #segments = new Set<number>();
   readonly #removed = new Set<number>();
-  readonly #old: string[] = [];
-  #number = 0;
+  readonly #lines: LineLog<Line>;
   #segment_max = 0;
-  #handle: SegmentHandle | null = null;
-  #bytes = 0;
 
   private constructor(disk: SpoolDisk, directory: string) {
     this.#disk = disk;
     this.#directory = directory;
+    this.#lines = new LineLog<Line>({
+      disk,
+      directory,
+      name: 'gaps',
+      file_bytes_max: FILE_BYTES_MAX,
+      check: line.check,
+      isFirst: ({ replaces }) => replaces !== undefined,
+    });
   }
 
   /** Reads what was dropped before and removes files of dropped segments that a crash has left. */
   static async open(disk: SpoolDisk, directory: string): Promise<GapLog> {
     const log = new GapLog(disk, directory);
-    const names = await disk.list(directory);
-    const files = names.flatMap((name) => {
-      const digits = NAME.exec(name)?.[1];
-      return digits === undefined ? [] : [{ name, number: Number(digits) }];
-    });
-    for (const { name, number } of files.toSorted((one, other) => other.number - one.number)) {
-      log.#number = Math.max(log.#number, number);
-      log.#old.push(name);
-      if (log.#gaps.size > 0 || log.#segment_max > 0) continue;
-      const file = path.join(directory, name);
-      log.#readFile(await disk.read(file));
-      await disk.sync(file); // a killed process may not have synced what it wrote, and now it is acted upon
-    }
-    if (files.length > 0) await disk.syncDirectory(directory);
-    for (const name of names) {
+    await log.#lines.replay(({ gaps, segments, segment_max }) => log.#take(gaps, segments, segment_max));
+    if (log.#segments.size === 0) return log;
+    for (const name of await disk.list(directory)) {
       const number = Number(/^(\d{12})-[a-z_]+\.native$/.exec(name)?.[1] ?? -1);
       if (log.#segments.has(number)) await disk.unlink(path.join(directory, name));
     }
-    if (log.#segments.size > 0) await disk.syncDirectory(directory);
+    await disk.syncDirectory(directory);
     log.#segments.clear();
     return log;
   }
@@ -127,19 +120,15 @@ export class GapLog {
    */
   async append(gaps: readonly Gap[], segments: readonly number[] = [], onDropped?: () => void): Promise<void> {
     const segment_max = Math.max(this.#segment_max, ...segments);
-    if (this.#handle === null || this.#bytes > FILE_BYTES_MAX) {
-      await this.#startFile(gaps, segments, segment_max);
-    } else {
-      const text = Buffer.from(`${JSON.stringify({ segments, segment_max, gaps } satisfies Line)}\n`);
-      try {
-        await this.#handle.append([text]);
-        await this.#handle.sync();
-      } catch (error) {
-        await this.#abandon();
-        throw error;
-      }
-      this.#bytes += text.length;
-    }
+    await this.#lines.append({ segments, segment_max, gaps }, async (replaces) => {
+      await this.#forgetRemoved();
+      return {
+        replaces,
+        segments: [...this.#segments, ...segments],
+        segment_max,
+        gaps: [...this.list(), ...gaps],
+      };
+    });
     this.#take(gaps, segments, segment_max);
     onDropped?.();
   }
@@ -149,38 +138,8 @@ export class GapLog {
     this.#removed.add(segment);
   }
 
-  async close(): Promise<void> {
-    await this.#handle?.close();
-    this.#handle = null;
-  }
-
-  /** A new file whose first line holds all that is known and this drop; the old files go when it is durable. */
-  async #startFile(gaps: readonly Gap[], segments: readonly number[], segment_max: number): Promise<void> {
-    await this.#forgetRemoved();
-    const name = `gaps-${String(this.#number + 1).padStart(6, '0')}.ndjson`;
-    const first: Line = {
-      replaces: this.#number,
-      segments: [...this.#segments, ...segments],
-      segment_max,
-      gaps: [...this.list(), ...gaps],
-    };
-    const text = Buffer.from(`${JSON.stringify(first)}\n`);
-    this.#number++; // a name is used once, even when writing it failed
-    const handle = await this.#disk.create(path.join(this.#directory, name));
-    try {
-      await handle.append([text]);
-      await handle.sync();
-    } catch (error) {
-      await handle.close().catch(() => undefined); // a torn file stands for nothing
-      this.#old.push(name);
-      throw error;
-    }
-    await this.close();
-    this.#handle = handle;
-    this.#bytes = text.length;
-    for (const old of this.#old.splice(0))
-      await this.#disk.unlink(path.join(this.#directory, old)).catch(() => this.#old.push(old)); // it is replaced: no hurry
-    this.#old.push(name);
+  close(): Promise<void> {
+    return this.#lines.close();
   }
 
   async #forgetRemoved(): Promise<void> {
@@ -190,24 +149,6 @@ export class GapLog {
     for (const number of removed) {
       this.#removed.delete(number);
       this.#segments.delete(number);
-    }
-  }
-
-  /** What a failed write left behind is not known: the next line goes to a file of its own, which replaces this one. */
-  async #abandon(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = null;
-    await handle?.truncate(this.#bytes).catch(() => undefined); // replaced by the next file in any case
-    await handle?.close().catch(() => undefined);
-  }
-
-  #readFile(bytes: Buffer): void {
-    const lines = bytes.toString('utf8').split('\n');
-    lines.pop(); // what follows the last newline is torn
-    for (const [index, text] of lines.entries()) {
-      const value = parseLine(text);
-      if (value === null || (index === 0 && value.replaces === undefined)) return;
-      this.#take(value.gaps, value.segments, value.segment_max);
     }
   }
 
@@ -257,13 +198,4 @@ function coveredBy(parts: number, gaps: readonly Gap[]): Range[] {
     if (tables === parts) since = at;
   }
   return covered;
-}
-
-function parseLine(text: string): Line | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return line.check(value) ? value : null;
-  } catch {
-    return null; // torn in the middle by a crash of the machine
-  }
 }

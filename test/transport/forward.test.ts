@@ -240,6 +240,38 @@ describe('the names of batches', () => {
     expect(fresh.epoch).toBe(2);
     await fresh.close();
   });
+
+  test('the files of the log are those of every version before and after', async () => {
+    await using place = await scratchDirectory();
+    const disk = forwardDisk(false);
+    const lost = '{"source":"a","epoch":1,"reason":"gateway_refused","records":2,"ranges":[[9,9]]}';
+    const before = `{"epoch":1,"acknowledged":{"a":9},"lost":[]}\n{"epoch":1,"acknowledged":{"b":3},"lost":[${lost}]}\n`;
+    await disk.write(path.join(place.path, 'forward-000007.ndjson'), Buffer.from(before));
+    const log = await ForwardLog.open(disk, place.path, () => 2);
+    await log.append(new Map([['b', 4]]), []);
+    await log.close();
+    expect(await readdir(place.path)).toEqual(['forward-000008.ndjson']);
+    expect((await disk.read(path.join(place.path, 'forward-000008.ndjson'))).toString()).toBe(
+      `{"epoch":1,"acknowledged":{"a":9,"b":3},"lost":[${lost}]}\n{"epoch":1,"acknowledged":{"b":4},"lost":[]}\n`,
+    );
+  });
+
+  test('a log of more than 1 MiB goes on in a file of its own with all that it said, and the next line', async () => {
+    await using place = await scratchDirectory();
+    const disk = forwardDisk(false);
+    const log = await ForwardLog.open(disk, place.path, () => 1);
+    const long = 'x'.repeat(600_000);
+    const loss = { source: 'a', epoch: 1, reason: 'gateway_refused', records: 2 };
+    await log.append(new Map([[long, 2]]), [{ ...loss, ranges: [[8, 8]] }]);
+    await log.append(new Map([[long, 1]]), []);
+    await log.append(new Map([['a', 9]]), [{ ...loss, ranges: [[9, 9]] }]);
+    await log.close();
+    expect(await readdir(place.path)).toEqual(['forward-000002.ndjson']);
+    const again = await ForwardLog.open(disk, place.path, () => 2);
+    expect([again.epoch, again.acknowledged(long), again.acknowledged('a')]).toEqual([1, 2, 9]);
+    expect(again.lost()).toEqual([{ ...loss, records: 4, ranges: [[8, 9]] }]);
+    await again.close();
+  });
 });
 
 describe('forwarding', () => {

@@ -93,6 +93,26 @@ test('the first drop after a restart starts a file that stands for the one befor
   expect(await reopened(directory.path)).toEqual([gap(1, 4)]);
 });
 
+test('its files are those of every version before and after', async () => {
+  await using directory = await scratchDirectory();
+  const entry = (records: number, ranges: string): string =>
+    `{"source":"node-1","epoch":7,"table":"step","reason":"spool_full_oldest","parts":1,"acknowledged":true,` +
+    `"records":${records},"ranges":[${ranges}]}`;
+  const before = `{"replaces":4,"segments":[11,12],"segment_max":12,"gaps":[${entry(4, '[1,2]')}]}\n`;
+  await writeFile(path.join(directory.path, 'gaps-000005.ndjson'), before);
+  const log = await GapLog.open(real, directory.path);
+  expect([log.list(), log.segment_max]).toEqual([[gap(1, 2)], 12]);
+  await log.append([gap(3, 3)], [15]);
+  log.removed(15);
+  await log.append([gap(4, 4)]);
+  await log.close();
+  expect(await readdir(directory.path)).toEqual(['gaps-000006.ndjson']);
+  expect(await readFile(path.join(directory.path, 'gaps-000006.ndjson'), 'utf8')).toBe(
+    `{"replaces":5,"segments":[15],"segment_max":15,"gaps":[${entry(4, '[1,2]')},${entry(2, '[3,3]')}]}\n` +
+      `{"segments":[],"segment_max":15,"gaps":[${entry(2, '[4,4]')}]}\n`,
+  );
+});
+
 test('a torn line did not happen, wherever it is torn; the ones before it did', async () => {
   await using directory = await scratchDirectory();
   const log = await GapLog.open(real, directory.path);
