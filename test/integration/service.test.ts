@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Webhook } from 'standardwebhooks';
 import type { TSchema } from 'typebox';
@@ -282,6 +282,8 @@ test(`drift is found, retrained once, confirmed and closed, over HTTP alone and 
 test('a second process on a data directory ends with one line that says who holds it', async () => {
   await using directory = await scratchDirectory();
   await using service = await startService(directory.path, quiet());
+  // the same process began again with the flags of a service, and its caller knows its id
+  expect((await readFile(`/proc/${service.pid}/cmdline`, 'utf8')).split('\0')).toContain('--max-semi-space-size=8');
   const { code, err } = await refusedService(directory.path, quiet());
   expect(code).toBe(1);
   expect(err.trim().split('\n')).toEqual([
