@@ -50,3 +50,17 @@ export function faultyDisk(fails: (operation: DiskOperation, file: string) => bo
     syncDirectory: (directory) => step('sync directory', directory, () => real.syncDirectory(directory)),
   };
 }
+
+/**
+ * The file system of a process that is killed: when `after` more operations are done, none is any more. What it has open can
+ * be closed. `kill` says when, Infinity until then.
+ */
+export function mortalDisk(): { readonly disk: SpoolDisk; readonly kill: (after: number) => void } {
+  let left = Infinity;
+  return {
+    disk: faultyDisk((operation) => operation !== 'close' && left-- <= 0),
+    kill: (after) => {
+      left = after;
+    },
+  };
+}

@@ -5,6 +5,7 @@ import { integerBelow, seededRandom } from '../../src/core/random.ts';
 import { type SpoolDisk, systemDisk } from '../../src/transport/disk.ts';
 import { type Gap, GapLog, wholeBatches } from '../../src/transport/gap-log.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { faultyDisk, mortalDisk } from './faulty-disk.ts';
 
 const seed = Number(process.env['LEEWAY_SEED'] ?? Date.now() % 1_000_000);
 
@@ -20,35 +21,6 @@ function gap(from: number, to: number, changes: Partial<Gap> = {}): Gap {
     ranges: [[from, to]],
     ...changes,
   };
-}
-
-/** A disk whose process dies: from operation `last` on nothing is done any more. */
-function dyingDisk(last: number): { disk: SpoolDisk; count: () => number } {
-  const real = systemDisk(false);
-  let count = 0;
-  const step = async <Result>(work: () => Promise<Result>): Promise<Result> => {
-    if (++count > last) throw Object.assign(new Error('the process is gone'), { code: 'EIO' });
-    return work();
-  };
-  const disk: SpoolDisk = {
-    ...real,
-    create: async (file) => {
-      const handle = await step(() => real.create(file));
-      return {
-        append: async (bytes) => {
-          const all = Buffer.concat(bytes);
-          await step(() => handle.append([all.subarray(0, all.length >> 1)]));
-          await step(() => handle.append([all.subarray(all.length >> 1)]));
-        },
-        sync: () => step(() => handle.sync()),
-        truncate: (size) => step(() => handle.truncate(size)),
-        close: () => handle.close(),
-      };
-    },
-    unlink: (file) => step(() => real.unlink(file)),
-    syncDirectory: (directory) => step(() => real.syncDirectory(directory)),
-  };
-  return { disk, count: () => count };
 }
 
 const real = systemDisk(false);
@@ -148,6 +120,7 @@ test('what a killed process wrote and did not sync is durable before a start act
   await using directory = await scratchDirectory();
   const log = await GapLog.open(real, directory.path);
   await log.append([gap(1, 2)], [3]);
+  await log.close();
   await writeFile(path.join(directory.path, '000000000003-step.native'), 'dropped');
   const done: string[] = [];
   const noting: SpoolDisk = {
@@ -172,7 +145,8 @@ test(`killed at any operation a drop is there or it is not, and what was promise
     const before = await GapLog.open(real, directory.path);
     await before.append([gap(1, 1)], [1]);
     await before.close();
-    const { disk } = dyingDisk(last);
+    const { disk, kill } = mortalDisk();
+    kill(last);
     const log = await GapLog.open(disk, directory.path).catch(() => null);
     let promised = 1;
     for (let sequence = 2; log !== null && sequence < 8; sequence++) {
@@ -195,20 +169,7 @@ test(`killed at any operation a drop is there or it is not, and what was promise
 test('after a write that failed the next drop goes to a file of its own, without the one that did not happen', async () => {
   await using directory = await scratchDirectory();
   let fails = false;
-  const disk: SpoolDisk = {
-    ...real,
-    create: async (file) => {
-      const handle = await real.create(file);
-      const sync = (): Promise<void> =>
-        fails ? Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })) : handle.sync();
-      return {
-        append: (bytes) => handle.append(bytes),
-        sync,
-        truncate: (size) => handle.truncate(size),
-        close: () => handle.close(),
-      };
-    },
-  };
+  const disk = faultyDisk((operation) => fails && operation === 'sync');
   const log = await GapLog.open(disk, directory.path);
   await log.append([gap(1, 1)], [1]);
   fails = true;

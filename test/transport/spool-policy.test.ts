@@ -12,6 +12,7 @@ import type { DropPolicy } from '../../src/transport/spool-quota.ts';
 import { take } from '../contract/bus.ts';
 import { steps } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { diskError, faultyDisk, mortalDisk } from './faulty-disk.ts';
 
 vi.setConfig({ testTimeout: 30_000 }); // real files on a machine that others use too
 
@@ -153,12 +154,7 @@ test('a segment that is being delivered is not dropped: what does not fit beside
 
 test('a dropped segment that cannot be read is declared by its counts, one that cannot be removed stays declared', async () => {
   await using directory = await scratchDirectory();
-  const real = systemDisk(false);
-  const broken: SpoolDisk = {
-    ...real,
-    read: (file) => (file.endsWith('.native') ? Promise.reject(failure('EIO')) : real.read(file)),
-    unlink: (file) => (file.endsWith('.native') ? Promise.reject(failure('EIO')) : real.unlink(file)),
-  };
+  const broken = faultyDisk((operation, file) => file.endsWith('.native') && /read|unlink/.test(operation));
   const options = { bytes_max: 20_000, policy: 'drop_oldest' as const };
   let dropped = 0;
   {
@@ -171,44 +167,6 @@ test('a dropped segment that cannot be read is declared by its counts, one that 
   expect(sum(bus.backlog().dropped)).toBe(dropped);
   expect(sum(bus.backlog().in_flight)).toBe(400 - dropped); // the dropped file was still there, and is not read
 });
-
-function failure(code: string): Error {
-  return Object.assign(new Error(code), { code });
-}
-
-/** A disk whose process is killed: from operation `last` on nothing is done, in the middle of an append too. */
-function mortalDisk(): { disk: SpoolDisk; kill: (after: number) => void } {
-  const real = systemDisk(false);
-  let left = Infinity;
-  const step = async <Result>(work: () => Promise<Result>): Promise<Result> => {
-    if (left-- <= 0) throw failure('EIO');
-    return work();
-  };
-  return {
-    kill: (after) => {
-      left = after;
-    },
-    disk: {
-      ...real,
-      create: async (file) => {
-        const handle = await step(() => real.create(file));
-        return {
-          append: async (bytes) => {
-            const all = Buffer.concat(bytes);
-            await step(() => handle.append([all.subarray(0, all.length >> 1)]));
-            await step(() => handle.append([all.subarray(all.length >> 1)]));
-          },
-          sync: () => step(() => handle.sync()),
-          truncate: (size) => step(() => handle.truncate(size)),
-          close: () => handle.close(),
-        };
-      },
-      read: (file) => step(() => real.read(file)),
-      unlink: (file) => step(() => real.unlink(file)),
-      rename: (file, to) => step(() => real.rename(file, to)),
-    },
-  };
-}
 
 /** The store of the model: frames by name, a repeated one counts once. */
 class StoredFrames {
@@ -323,7 +281,7 @@ test('nothing overtakes a segment whose drop fails: rows of a batch written twic
       if (!file.includes('gaps-')) return real.create(file);
       begun.resolve();
       await decided.promise;
-      throw Object.assign(new Error('EIO'), { code: 'EIO' }); // the list of gaps cannot be written: nothing is dropped
+      throw diskError(); // the list of gaps cannot be written: nothing is dropped
     },
   };
   const options = { bytes_max: 40_000, segment_bytes_max: 8_000, policy: 'drop_oldest', disk } as const;
