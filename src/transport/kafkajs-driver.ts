@@ -10,7 +10,8 @@ import kafkajs, {
   type Producer,
   type SASLOptions,
 } from 'kafkajs';
-import { LeewayError } from '../core/errors.ts';
+import type { LeewayError } from '../core/errors.ts';
+import { driverError, FETCH_SETTINGS, memberSettings, REQUEST_SETTINGS, tlsOptions } from './kafka-client.ts';
 import { KafkaSockets } from './kafka-sockets.ts';
 import {
   answered,
@@ -20,7 +21,6 @@ import {
   type KafkaConnection,
   type KafkaConsumer,
   type KafkaDriver,
-  kafkaError,
   type KafkaIn,
   type KafkaOut,
   type PartitionPosition,
@@ -120,16 +120,16 @@ class KafkajsDriver implements KafkaDriver {
 
   constructor(connection: KafkaConnection) {
     this.#connection = connection;
-    const { tls, sasl } = connection;
+    const { sasl } = connection;
+    const ssl = tlsOptions(connection);
     this.#kafka = new kafkajs.Kafka({
-      clientId: CLIENT.id,
+      ...REQUEST_SETTINGS,
       brokers: [...connection.brokers],
       logLevel: logLevel.NOTHING,
       socketFactory: this.#sockets.connect,
       connectionTimeout: CLIENT.connect_timeout_ms,
-      requestTimeout: CLIENT.request_timeout_ms,
       retry: { initialRetryTime: CLIENT.retry_ms, maxRetryTime: CLIENT.retry_ms_max, retries: CLIENT.retries_max },
-      ...(tls === false ? {} : { ssl: tls === true ? true : { ca: [tls.ca] } }),
+      ...(ssl === null ? {} : { ssl }),
       ...(sasl === null ? {} : { sasl: sasl as SASLOptions }), // the same three mechanisms by the same names
     });
   }
@@ -177,15 +177,10 @@ class KafkajsDriver implements KafkaDriver {
   }
 
   async consume(topic: string, group: string, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
-    const { session_timeout_ms, heartbeat_ms } = this.#connection;
     const consumer = this.#kafka.consumer({
-      groupId: group,
-      sessionTimeout: session_timeout_ms,
-      rebalanceTimeout: session_timeout_ms,
-      heartbeatInterval: heartbeat_ms,
+      ...memberSettings(this.#connection, group),
+      ...FETCH_SETTINGS,
       maxWaitTimeInMs: CLIENT.fetch_wait_ms,
-      maxBytes: CLIENT.fetch_bytes_max,
-      maxBytesPerPartition: CLIENT.fetch_partition_bytes_max,
       metadataMaxAge: CLIENT.metadata_age_ms,
       allowAutoTopicCreation: false,
       retry: {
@@ -332,17 +327,9 @@ function headersIn(headers: IHeaders): Map<string, Buffer> {
   return found;
 }
 
-/** The broker's error name, found in an error, its cause or the errors that it bundles. */
-function protocolName(error: unknown, depth = 0): string | null {
-  if (!(error instanceof Error) || depth > 8) return null;
+function nameOf(error: Error): string | null {
   if (error instanceof kafkajs.KafkaJSProtocolError) return error.type;
-  if (error instanceof kafkajs.KafkaJSSASLAuthenticationError) return 'SASL_AUTHENTICATION_FAILED';
-  const inner: unknown[] = error instanceof kafkajs.KafkaJSAggregateError ? error.errors : [];
-  for (const cause of [...inner, error.cause]) {
-    const name = protocolName(cause, depth + 1);
-    if (name !== null) return name;
-  }
-  return null;
+  return error instanceof kafkajs.KafkaJSSASLAuthenticationError ? 'SASL_AUTHENTICATION_FAILED' : null;
 }
 
 /** The broker's own answer where kafkajs only says that it found no coordinator of the group. */
@@ -352,5 +339,5 @@ function reasonOf(error: unknown, group: string): unknown {
 }
 
 function failure(error: unknown, what: string): LeewayError {
-  return error instanceof LeewayError ? error : kafkaError(protocolName(error), what, error);
+  return driverError(error, what, nameOf);
 }

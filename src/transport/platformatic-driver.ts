@@ -9,7 +9,15 @@ import {
   Reader,
   SASLMechanisms,
 } from '@platformatic/kafka';
-import { LeewayError } from '../core/errors.ts';
+import type { LeewayError } from '../core/errors.ts';
+import {
+  brokerErrorName,
+  driverError,
+  FETCH_SETTINGS,
+  memberSettings,
+  REQUEST_SETTINGS,
+  tlsOptions,
+} from './kafka-client.ts';
 import {
   answered,
   assertAcknowledged,
@@ -69,18 +77,18 @@ class PlatformaticDriver implements KafkaDriver {
 
   constructor(connection: KafkaConnection) {
     this.#connection = connection;
-    const { tls, sasl, brokers } = connection;
+    const { sasl, brokers } = connection;
+    const tls = tlsOptions(connection);
     this.#base = {
-      clientId: CLIENT.id,
+      ...REQUEST_SETTINGS,
       bootstrapBrokers: [...brokers],
       connectTimeout: CLIENT.connect_timeout_ms,
       timeout: CLIENT.request_timeout_ms,
-      requestTimeout: CLIENT.request_timeout_ms,
       retries: CLIENT.retries_max,
       retryDelay: CLIENT.retry_ms,
       metadataMaxAge: CLIENT.metadata_age_ms,
       autocreateTopics: false,
-      ...(tls === false ? {} : { tls: tls === true ? {} : { ca: [tls.ca] }, tlsServerName: true }),
+      ...(tls === null ? {} : { tls, tlsServerName: true }),
       ...(sasl === null
         ? {}
         : { sasl: { mechanism: MECHANISMS[sasl.mechanism], username: sasl.username, password: sasl.password } }),
@@ -105,7 +113,7 @@ class PlatformaticDriver implements KafkaDriver {
         try {
           await admin.createTopics({ topics: [topic], partitions, replicas: replication, configs });
         } catch (error) {
-          if (protocolName(error) !== 'TOPIC_ALREADY_EXISTS') throw error;
+          if (brokerErrorName(error, nameOf) !== 'TOPIC_ALREADY_EXISTS') throw error;
         }
       });
     }
@@ -147,13 +155,9 @@ class PlatformaticDriver implements KafkaDriver {
   }
 
   async consume(topic: string, group: string, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
-    const { session_timeout_ms, heartbeat_ms } = this.#connection;
     const consumer = new Consumer({
       ...this.#base,
-      groupId: group,
-      sessionTimeout: session_timeout_ms,
-      rebalanceTimeout: session_timeout_ms,
-      heartbeatInterval: heartbeat_ms,
+      ...memberSettings(this.#connection, group),
       // the name and the format of kafkajs: workers of both drivers can share the group
       protocols: [{ name: 'RoundRobinAssigner', version: 1 }],
       autocommit: false,
@@ -175,8 +179,7 @@ class PlatformaticDriver implements KafkaDriver {
         fallbackMode: 'earliest',
         autocommit: false,
         maxWaitTime: CLIENT.fetch_wait_ms,
-        maxBytes: CLIENT.fetch_bytes_max,
-        maxBytesPerPartition: CLIENT.fetch_partition_bytes_max,
+        ...FETCH_SETTINGS,
         highWaterMark: 256,
       });
     } catch (error) {
@@ -311,23 +314,11 @@ function messageIn(message: Message): KafkaIn {
   };
 }
 
-function protocolName(error: unknown): string | null {
-  return firstName(error, 0);
-}
-
-/** The broker's error name, found in an error, its cause or the errors that it bundles. */
-function firstName(error: unknown, depth: number): string | null {
-  if (!(error instanceof Error) || depth > 8) return null;
+function nameOf(error: Error): string | null {
   if (error instanceof AuthenticationError) return 'SASL_AUTHENTICATION_FAILED';
-  if ('apiId' in error && typeof error.apiId === 'string') return error.apiId;
-  const inner: unknown[] = error instanceof AggregateError ? error.errors : [];
-  for (const cause of [...inner, error.cause]) {
-    const name = firstName(cause, depth + 1);
-    if (name !== null) return name;
-  }
-  return null;
+  return 'apiId' in error && typeof error.apiId === 'string' ? error.apiId : null;
 }
 
 function failure(error: unknown, what: string): LeewayError {
-  return error instanceof LeewayError ? error : kafkaError(protocolName(error), what, error);
+  return driverError(error, what, nameOf);
 }
