@@ -42,9 +42,6 @@ export function admit(text: string): Admitted {
   return { records, accepted: records.length, rejected, rejected_by_code };
 }
 
-/** A batch on its way is not given up. */
-const NEVER = new AbortController().signal;
-
 export type SenderOptions = { readonly bus: Bus; readonly source: string; readonly epoch: number };
 
 /**
@@ -55,6 +52,8 @@ export type SenderOptions = { readonly bus: Bus; readonly source: string; readon
 export class NumberedSender {
   readonly #options: SenderOptions;
   readonly #returned: number[] = [];
+  /** A batch on its way is not given up. */
+  readonly #never = new AbortController().signal;
   #next = 1;
 
   constructor(options: SenderOptions) {
@@ -66,7 +65,7 @@ export class NumberedSender {
     const { bus, source, epoch } = this.#options;
     signal.throwIfAborted();
     const sequence = this.#returned.shift() ?? this.#next++;
-    const published = bus.publish({ source, epoch, sequence, ...content }, NEVER);
+    const published = bus.publish({ source, epoch, sequence, ...content }, this.#never);
     published.catch(() => this.#returned.push(sequence));
     await untilAborted(published, signal);
   }

@@ -23,11 +23,16 @@ export class Wake {
 
   /** Resolves when the time is over (Infinity: never), the signal fires, or there is news. */
   async within(wait_ms: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     const over = new AbortController();
-    const both = AbortSignal.any([signal, over.signal]);
-    const never = new Promise<void>((resolve) => both.addEventListener('abort', () => resolve(), { once: true }));
-    const slept = wait_ms === Infinity ? never : this.#clock.sleep(wait_ms, both).catch(() => undefined);
-    if (!both.aborted) await Promise.race([slept, this.news()]);
+    const end = (): void => over.abort();
+    // not AbortSignal.any: what waits on one for ever is never let go (Node keeps such signals alive)
+    signal.addEventListener('abort', end, { once: true });
+    over.signal.addEventListener('abort', () => this.#wake(), { once: true });
+    const news = this.news();
+    const slept = wait_ms === Infinity ? news : this.#clock.sleep(wait_ms, over.signal).catch(() => undefined);
+    await Promise.race([slept, news]);
+    signal.removeEventListener('abort', end);
     over.abort();
   }
 }
