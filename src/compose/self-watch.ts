@@ -1,6 +1,7 @@
 import { busOver } from '../core/bus-over.ts';
 import { INCIDENTS } from '../control/collections.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
+import type { DeliveryTotal } from '../core/delivery-total.ts';
 import type { Finding } from '../core/finding.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
 import type { AnalysisOptions } from '../pipeline/analyse.ts';
@@ -8,7 +9,7 @@ import type { Desk } from '../pipeline/decide.ts';
 import type { AcknowledgedReader } from '../read/acknowledged.ts';
 import type { CostBook } from '../read/costs.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
-import { type DeliveryTotal, deliveryTotals } from '../read/delivery-totals.ts';
+import { deliveryTotals } from '../read/delivery-totals.ts';
 import type { SourceRegistry } from '../read/sources.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';

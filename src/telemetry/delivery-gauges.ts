@@ -1,18 +1,5 @@
+import type { DeliveryTotal } from '../core/delivery-total.ts';
 import { LIMITS } from '../core/limits.ts';
-
-/** The account of one source in records, as the gauges show it. */
-export type DeliveryLevels = {
-  readonly source: string;
-  readonly emitted: number;
-  readonly stored: number;
-  readonly in_flight: number;
-  readonly declared_loss: Readonly<Record<string, number>>;
-  readonly duplicates_absorbed: number;
-  readonly late: number;
-  readonly unaccounted: number;
-  readonly batches_lost: number;
-  readonly oldest_in_flight_ms: number | null;
-};
 
 /** A gauge that is set anew as a whole: `clear` forgets all of its series. */
 export type WholeGauge = {
@@ -25,7 +12,7 @@ type MakeGauge = (name: string, help: string, labels: readonly string[]) => Whol
 const OTHER = 'other';
 
 /** Gauges with one series a source, in their base units. */
-const BY_SOURCE: readonly (readonly [name: string, help: string, of: (levels: DeliveryLevels) => number])[] = [
+const BY_SOURCE: readonly (readonly [name: string, help: string, of: (total: DeliveryTotal) => number])[] = [
   ['emitted_records', 'Records that were acknowledged or declared lost.', ({ emitted }) => emitted],
   ['stored_records', 'Records counted in the telemetry store.', ({ stored }) => stored],
   ['in_flight_records', 'Records acknowledged and not yet stored.', ({ in_flight }) => in_flight],
@@ -57,7 +44,7 @@ const BY_SOURCE: readonly (readonly [name: string, help: string, of: (levels: De
  * LIMITS.delivery_sources_max sources ever given, the largest first, have series of their own, the rest is summed as source
  * "other" (of ages the largest).
  */
-export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryLevels[], at_ms: number) => void {
+export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryTotal[], at_ms: number) => void {
   const gauges = BY_SOURCE.map(([name, help, of]) => ({
     of,
     gauge: make(`leeway_delivery_${name}`, help, ['source']),
@@ -78,7 +65,7 @@ export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryLeve
     const shown = bounded(account, named);
     for (const { gauge, of } of gauges) {
       gauge.clear();
-      for (const levels of shown) gauge.set({ source: levels.source }, of(levels));
+      for (const total of shown) gauge.set({ source: total.source }, of(total));
     }
     loss.clear();
     for (const { source, declared_loss } of shown)
@@ -87,17 +74,17 @@ export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryLeve
   };
 }
 
-function bounded(account: readonly DeliveryLevels[], named: ReadonlySet<string>): DeliveryLevels[] {
-  const shown = new Map<string, DeliveryLevels>();
-  for (const levels of account) {
-    const source = named.has(levels.source) ? levels.source : OTHER;
+function bounded(account: readonly DeliveryTotal[], named: ReadonlySet<string>): DeliveryTotal[] {
+  const shown = new Map<string, DeliveryTotal>();
+  for (const total of account) {
+    const source = named.has(total.source) ? total.source : OTHER;
     const known = shown.get(source);
-    shown.set(source, known === undefined ? { ...levels, source } : sumOf(known, levels));
+    shown.set(source, known === undefined ? { ...total, source } : sumOf(known, total));
   }
   return [...shown.values()];
 }
 
-function sumOf(one: DeliveryLevels, other: DeliveryLevels): DeliveryLevels {
+function sumOf(one: DeliveryTotal, other: DeliveryTotal): DeliveryTotal {
   const declared_loss = { ...one.declared_loss };
   for (const [reason, records] of Object.entries(other.declared_loss))
     declared_loss[reason] = (declared_loss[reason] ?? 0) + records;

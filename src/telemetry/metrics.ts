@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { type DeliveryLevels, deliveryGauges, type WholeGauge } from './delivery-gauges.ts';
+import type { DeliveryTotal } from '../core/delivery-total.ts';
+import { deliveryGauges, type WholeGauge } from './delivery-gauges.ts';
 
 /** Closed label sets of the service's own metrics (contract: api.md; names are part of it). */
 export type SourceKind = 'collector' | 'sender' | 'workload' | 'otlp' | 'remote_write' | 'alertmanager';
@@ -28,7 +29,7 @@ export type ServiceMetrics = {
   readonly collectorErrors: Amount<{ collector: string; reason: string }>;
   readonly collectorSeconds: Level<{ collector: string }>;
   /** Sets every `leeway_delivery_*` gauge from the account taken at `at_ms`. */
-  readonly delivery: (account: readonly DeliveryLevels[], at_ms: number) => void;
+  readonly delivery: (account: readonly DeliveryTotal[], at_ms: number) => void;
   /** Runs before each scrape: where gauges are set from the account, so that one scrape is one moment. */
   readonly beforeScrape: (work: () => Promise<void> | void) => void;
   /** Forgets the series of a gauge that is set anew as a whole (incidents, costs). */

@@ -3,7 +3,7 @@ import { accountWatch } from '../../src/compose/self-watch.ts';
 import { absentBus, absentStore } from '../../src/compose/absent-doors.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { Backlog, StoredAccount } from '../../src/core/ports.ts';
-import type { DeliveryLevels } from '../../src/telemetry/delivery-gauges.ts';
+import type { DeliveryTotal } from '../../src/core/delivery-total.ts';
 
 const signal = new AbortController().signal;
 const START_MS = 1_767_225_600_000;
@@ -23,7 +23,7 @@ const WHOLE: StoredAccount = {
 
 /** A watch over a store and a bus that say what `state` holds; `shown` is what /metrics was told. */
 function watched(state: { stored: StoredAccount[]; in_flight: Backlog['in_flight']; looks: number }) {
-  const shown: (readonly DeliveryLevels[])[] = [];
+  const shown: (readonly DeliveryTotal[])[] = [];
   const bus = absentBus();
   const watch = accountWatch({
     store: {

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
-import type { DeliveryLevels } from '../../src/telemetry/delivery-gauges.ts';
+import type { DeliveryTotal } from '../../src/core/delivery-total.ts';
 import { createServiceMetrics } from '../../src/telemetry/metrics.ts';
 
-const NODE: DeliveryLevels = {
+const NODE: DeliveryTotal = {
   source: 'node-1',
   emitted: 1_000,
   stored: 900,
