@@ -1,7 +1,7 @@
 import { createExpired } from './expire.ts';
 import { DATABASE } from './names.ts';
 import { createDirty, createRollup } from './rollup-schema.ts';
-import { createSamples } from './sample-schema.ts';
+import { createSamples, recodeSamples } from './sample-schema.ts';
 import { createFrames } from './schema.ts';
 import { mergeTree, onCluster, tableSettings, type Topology } from './topology.ts';
 
@@ -32,6 +32,7 @@ export const MIGRATIONS: readonly Migration[] = [
     ],
   },
   { number: 3, name: 'rows that retention dropped', statements: (topology) => [createExpired(topology)] },
+  { number: 4, name: 'smaller times and lineages', statements: (topology) => [recodeSamples(topology)] },
 ];
 
 /** What every store has before its first migration: the database and the list of those that are done. */

@@ -15,6 +15,16 @@ ENGINE = ${mergeTree('samples', 'Replacing', { topology, argument: 'precedence' 
 ${tableSettings(topology)}`;
 }
 
+/**
+ * Codecs of the samples that measured smaller (docs/explanation/storage-size.md); parts take them as they are written or
+ * merged. Times: the second difference of a jittered clock has three deviations in it, the first one two. Precedences of
+ * a series fall by the same step from segment to segment.
+ */
+export function recodeSamples(topology: Topology): string {
+  return `ALTER TABLE \`leeway\`.\`samples\`${onCluster(topology)}
+  MODIFY COLUMN at CODEC(Delta(8), ZSTD(1)), MODIFY COLUMN precedence CODEC(DoubleDelta, ZSTD(1))`;
+}
+
 /** What a row of samples says of its lineage: an origin that the frames explain, or the lineage itself. */
 export type SampleLineage = 'origin' | 'lineage';
 

@@ -97,7 +97,46 @@ ENGINE = ReplacingMergeTree(precedence) PARTITION BY toYYYYMM(at) ORDER BY (at, 
   expect(await store.query('SELECT period, usd FROM leeway.budget', {}, signal)).toEqual([
     { period: 'month', usd: '' },
   ]);
-  expect(await store.query('SELECT count() AS n FROM leeway.migrations', {}, signal)).toEqual([{ n: '3' }]);
+  expect(await store.query('SELECT count() AS n FROM leeway.migrations', {}, signal)).toEqual([
+    { n: String(MIGRATIONS.length) },
+  ]);
+});
+
+test('samples that were stored before their codecs changed keep every bit, and are recoded when their parts merge', async () => {
+  await using directory = await scratchDirectory();
+  await using engine = await startEngine(directory.path);
+  const topology = { cluster: null };
+  const before = MIGRATIONS.filter(({ number }) => number < 4);
+  const samples =
+    'SELECT id, toUnixTimestamp64Milli(at) AS at_ms, mant, exp, precedence FROM leeway.samples FINAL ORDER BY id, at';
+  // exact thirds as bits, decimals, negative mantissas; times that jitter by 0 to 4 ms
+  const rows = `SELECT number % 3 AS id, fromUnixTimestamp64Milli(toInt64(1760000000000 + number * 1000 + number % 5), 'UTC') AS at,
+  if(id = 0, reinterpretAsInt64(number / 3), toInt64(number) - 500) AS mant, if(id = 0, 127, id) AS exp, bitNot(toUInt64(intDiv(number, 10))) AS precedence
+FROM numbers(1000)`;
+  await engine.write(async (session) => {
+    const statements = before.flatMap((migration) => migration.statements(topology));
+    for (const sql of [...foundation(topology), ...statements]) await session.command(sql);
+    await session.insert(
+      'leeway.migrations',
+      before.map(({ number, name }) => ({ number, name })),
+    );
+    await session.command(`INSERT INTO leeway.samples (id, at, mant, exp, precedence) ${rows}`);
+  });
+  const held = await engine.select(samples, {});
+  expect(held).toHaveLength(1_000);
+  await migrate(engine, ONE_SERVER, signal);
+  expect(await engine.select(samples, {})).toEqual(held);
+  await engine.write((session) => session.command('OPTIMIZE TABLE leeway.samples FINAL'));
+  expect(await engine.select(samples, {})).toEqual(held);
+  const codecs =
+    "SELECT name, compression_codec AS codec FROM system.columns WHERE database = 'leeway' AND table = 'samples' AND compression_codec != '' ORDER BY name";
+  expect(await engine.select(codecs, {})).toEqual([
+    { name: 'at', codec: 'CODEC(Delta(8), ZSTD(1))' },
+    { name: 'exp', codec: 'CODEC(ZSTD(1))' },
+    { name: 'id', codec: 'CODEC(Delta(8), ZSTD(1))' },
+    { name: 'mant', codec: 'CODEC(T64, ZSTD(1))' },
+    { name: 'precedence', codec: 'CODEC(DoubleDelta, ZSTD(1))' },
+  ]);
 });
 
 test('a store that a later version wrote is refused; retention follows the configuration', async () => {
