@@ -238,6 +238,31 @@ test('a count that others wrote beside is made again, however slow counting is',
   expect(await reader.read()).toMatchObject([account]);
 });
 
+test('where others write beside every count, stored is what the ledger says, and never more', async () => {
+  await using directory = await scratchDirectory();
+  await using place = await open();
+  let frames = 0;
+  const storeOne = async (): Promise<void> => {
+    const records = steps(10 * frames, 10 * frames + 10);
+    const frame = { lineage: lineage(1, 1_000 - ++frames), source: 'node-1', sequence: frames, records };
+    expect(await place.store.insert(await deliveryOf(directory.path, 'step', [frame]), signal)).toEqual(ok(undefined));
+  };
+  await storeOne();
+  let beside = true;
+  const select = async <Row>(sql: string, parameters: QueryParameters): Promise<Row[]> => {
+    if (beside && sql.includes('AS held')) await storeOne();
+    return place.store.query<Row>(sql, parameters, signal);
+  };
+  const reader = new AccountReader(select, systemClock, { tail_ms: 60_000 });
+  for (let look = 0; look < 2; look++) {
+    const [item] = await reader.read();
+    expect(item?.stored).toBe(item?.frame_rows);
+  }
+  expect(frames).toBeGreaterThan(5);
+  beside = false;
+  expect(await reader.read()).toMatchObject([{ frame_rows: 10 * frames, stored: 10 * frames }]);
+});
+
 test('a frame that was written behind what was read is found by a reader that looks seldom', async () => {
   await using place = await open();
   let elapsed_ms = 0;
