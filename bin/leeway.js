@@ -16,7 +16,7 @@ const [major, minor] = process.versions.node.split('.').map(Number);
  */
 const SERVICE_FLAGS = ['--max-semi-space-size=8', '--no-parallel-scavenge'];
 const isService = process.argv[2] === 'serve';
-const isTuned = `${process.execArgv.join(' ')} ${process.env.NODE_OPTIONS ?? ''}`.includes('semi-space-size');
+const isTuned = process.execArgv.some((flag) => flag.includes('semi-space-size'));
 const flags = isService && !isTuned ? SERVICE_FLAGS : [];
 
 if (major > 24 || (major === 24 && minor >= 12)) {
