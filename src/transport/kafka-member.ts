@@ -141,10 +141,12 @@ export class GroupMember {
     if (due.size === 0 || clock.elapsed_ms() < this.#commit_not_before_ms) return;
     this.#commit_not_before_ms = clock.elapsed_ms() + COMMIT_RETRY_MS; // unless it succeeds
     if (consumer === null) return;
+    const joins = this.#joins;
     try {
       await answered(consumer.commit(due), `a commit of ${group}`, clock);
       this.#commit_failures = 0;
       this.#commit_not_before_ms = 0;
+      if (joins !== this.#joins) return; // an answer of before: another coordinator may not know of it
       for (const [offsets, frontier] of seats) offsets.committed = frontier;
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;

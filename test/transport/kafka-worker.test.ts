@@ -104,6 +104,22 @@ test.concurrent('offsets of a partition that was given away while its rows were 
   for (const commit of commits) expect(commit.has(0)).toBe(false);
 });
 
+test.concurrent('a commit that is answered after a rebalance is made again: another coordinator may have forgotten it', async () => {
+  await using place = await workplace([2, 0]);
+  const { kafka } = place;
+  const { handlers } = kafka.member;
+  const answer = gate();
+  kafka.onCommit = () => answer.opened;
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('the coordinator has the commit', () => kafka.committed.get(0) === 2n);
+  kafka.committed.delete(0);
+  kafka.onCommit = () => Promise.resolve();
+  handlers.onAssigned([0]);
+  answer.open();
+  await until('the group has it again', () => kafka.committed.get(0) === 2n);
+});
+
 test.concurrent('messages that a rebalance brings again are not stored again, and the commit is said again to the new generation', async () => {
   await using place = await workplace([3, 0]);
   const { kafka } = place;

@@ -31,6 +31,8 @@ export class MemoryKafka implements KafkaDriver {
   hidden = 0;
   /** What consume does before it answers. */
   onConsume: () => Promise<void> = () => Promise.resolve();
+  /** What the coordinator does before it answers a commit that it has taken. */
+  onCommit: () => Promise<void> = () => Promise.resolve();
   /** Every call of produce, answered or not. */
   readonly calls: (readonly KafkaOut[])[] = [];
   /** What produce does before it answers. */
@@ -57,11 +59,11 @@ export class MemoryKafka implements KafkaDriver {
     const member: Member = { handlers, commits, isPaused: false, isClosed: false };
     this.members.push(member);
     return {
-      commit: (offsets: ReadonlyMap<number, bigint>) => {
-        if (this.fail.commit-- > 0) return Promise.reject(new LeewayError('LW-UNREACHABLE', 'no coordinator'));
+      commit: async (offsets: ReadonlyMap<number, bigint>) => {
+        if (this.fail.commit-- > 0) throw new LeewayError('LW-UNREACHABLE', 'no coordinator');
         commits.push(offsets);
         for (const [partition, offset] of offsets) this.committed.set(partition, offset);
-        return Promise.resolve();
+        await this.onCommit();
       },
       pause: () => {
         member.isPaused = true;
