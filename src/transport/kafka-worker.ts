@@ -206,8 +206,11 @@ export class KafkaWorker {
       this.#hold(frames, -1);
     }
     const middle = frames.length >>> 1;
-    await this.#deliver(frames.slice(0, middle), handle, signal);
-    await this.#deliver(frames.slice(middle), handle, signal);
+    for (const half of [frames.slice(0, middle), frames.slice(middle)]) {
+      // a partition that was given away meanwhile is left alone: its later frames must not overtake the earlier ones
+      const ours = half.filter((frame) => this.#member.owns(frame.partition));
+      if (ours.length > 0) await this.#deliver(ours, handle, signal);
+    }
   }
 
   #hold(frames: readonly HeldFrame[], sign: 1 | -1): void {
