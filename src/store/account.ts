@@ -85,6 +85,8 @@ export class AccountReader {
   readonly #tail_ms: number;
   #settled = new LedgerTotals();
   #watermarks = new Map<number, bigint>();
+  /** Where the reading under way goes to, by stream; what comes below after it began may be missing in it. */
+  #targets = new Map<number, bigint>();
   #counted = new Map<string, Counted>();
   #counts = new Map<string, Count>();
   #count_ms = 0;
@@ -107,15 +109,17 @@ export class AccountReader {
     return this.#reading;
   }
 
-  /** Whether a frame of this lineage would come behind what was read of the ledger: a replay or a late segment. */
+  /** Whether a frame of this lineage comes behind what was read of the ledger, or is being read: a replay or a late segment. */
   isPast(lineage: bigint): boolean {
-    return lineage <= this.#watermark(streamOf(lineage));
+    const stream = streamOf(lineage);
+    return lineage <= this.#watermark(stream) || lineage <= (this.#targets.get(stream) ?? -1n);
   }
 
   /** Reads everything anew the next time: the ledger changed behind what was read. */
   forget(): void {
     this.#settled = new LedgerTotals();
     this.#watermarks = new Map();
+    this.#targets = new Map();
     this.#counted_at_ms = -Infinity;
   }
 
@@ -147,6 +151,8 @@ export class AccountReader {
       return this.#readLedger(this.#settled);
     }
     const news = rows.map(({ lineage, tail }) => ({ upto: BigInt(lineage), tail: BigInt(tail) }));
+    // with a tail, what comes below is looked for instead
+    if (this.#tail_ms === 0) this.#targets = new Map(news.map(({ upto }) => [streamOf(upto), upto]));
     const ends = news.map(({ upto, tail }) => (tail === 0n ? upto : tail - 1n));
     for (;;) {
       const unread = this.#unread(ends);

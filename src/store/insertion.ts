@@ -110,8 +110,8 @@ export class Ledger {
     frames: readonly FrameHeader[],
     duplicates: Inserted['duplicates'],
   ): Promise<void> {
-    const past = frames.some((frame) => this.#account.isPast(frame.lineage));
     await session.insert(FRAMES, ledgerRows(frames, duplicates, this.#clock.now_ms()));
-    if (past) this.#account.forget();
+    // asked when they are there: a reading may have begun while they were on their way
+    if (frames.some((frame) => this.#account.isPast(frame.lineage))) this.#account.forget();
   }
 }

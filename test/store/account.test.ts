@@ -7,6 +7,8 @@ import type { Bus, QueryParameters, Store } from '../../src/core/ports.ts';
 import { ingest } from '../../src/pipeline/ingest.ts';
 import { AccountReader } from '../../src/store/account.ts';
 import { openEmbeddedStore } from '../../src/store/embedded.ts';
+import type { WritingSession } from '../../src/store/engine.ts';
+import { Ledger } from '../../src/store/insertion.ts';
 import { openSpool } from '../../src/transport/spool.ts';
 import { deliveryOf, lineage } from '../contract/frames.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
@@ -207,6 +209,45 @@ SETTINGS async_insert = 0 VALUES ${values.join(', ')}`,
   }
   expect([...model.values()].reduce((sum, { late }) => sum + late, 0)).toBeGreaterThan(0);
 }, 20_000);
+
+test('a frame that comes behind a reading under way, before any of its statements, is not missed', async () => {
+  await using place = await open();
+  const session = {
+    insert: (table: string, rows: readonly object[]) =>
+      place.store.query(
+        `INSERT INTO ${table} FORMAT JSONEachRow ${rows.map((row) => JSON.stringify(row)).join(' ')}`,
+        {},
+        signal,
+      ),
+  } as unknown as WritingSession; // all that a ledger uses of one
+  let statement = 0;
+  let meet = (): Promise<void> => Promise.resolve();
+  const select = async <Row>(sql: string, parameters: QueryParameters): Promise<Row[]> => {
+    statement++;
+    await meet();
+    return place.store.query<Row>(sql, parameters, signal);
+  };
+  const reader = new AccountReader(select, systemClock);
+  const ledger = new Ledger(reader, systemClock);
+  const note = (place_in_stream: number, sequence: number): Promise<void> => {
+    const frame = { lineage: lineage(1, place_in_stream), source: 'node-1', epoch: 1, sequence, parts: 1, origin: 0 };
+    return ledger.note(session, [{ ...frame, table: 'step', rows: 10 }], new Map());
+  };
+  // as Kafka's worker stores them, a table at a time: 100 before 99, 200 before 199 …
+  for (let round = 1; round <= 8; round++) {
+    await note(100 * round, 2 * round);
+    statement = 0;
+    meet = async () => {
+      if (statement === round) await note(100 * round - 1, 2 * round + 1);
+    };
+    await reader.read();
+    if (statement < round) await note(100 * round - 1, 2 * round + 1);
+    meet = () => Promise.resolve();
+    expect(await reader.read(), `before statement ${round}`).toMatchObject([
+      { frame_rows: 20 * round, sequences: 2 * round },
+    ]);
+  }
+});
 
 test('a count that others wrote beside is made again, however slow counting is', async () => {
   await using directory = await scratchDirectory();
