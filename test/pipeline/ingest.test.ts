@@ -50,6 +50,7 @@ class ScriptedStore implements Store {
 test('a delivery is trimmed when the store took it, offered again when it could not, set aside when it never will', async () => {
   await using directory = await scratchDirectory();
   const known = { sequences: [], lineage_max: 0n };
+  const rows = 10_001; // of which no two batches are small enough to go together
   await using bus = await openSpool({
     data_dir: directory.path,
     bytes_max: 1e9,
@@ -57,11 +58,13 @@ test('a delivery is trimmed when the store took it, offered again when it could 
     clock: systemClock,
     known,
     close_ms: 0,
-    segment_rows_max: 1,
+    segment_rows_max: rows,
   });
   const signal = new AbortController().signal;
-  for (const sequence of [1, 2, 3])
-    await bus.publish({ source: 'node-1', epoch: 1, sequence, records: steps(sequence, sequence + 1) }, signal);
+  for (const sequence of [1, 2, 3]) {
+    const records = steps(rows * sequence, rows * (sequence + 1));
+    await bus.publish({ source: 'node-1', epoch: 1, sequence, records }, signal);
+  }
   await using store = new ScriptedStore([
     ok(undefined),
     retry('LW-STORE-GONE', 'restarting', 1),
@@ -82,11 +85,11 @@ test('a delivery is trimmed when the store took it, offered again when it could 
     stop.signal,
   );
   expect(events.map((event) => [event.outcome.kind, event.table, event.rows, event.frames])).toEqual([
-    ['ok', 'step', 1, 1],
-    ['retry', 'step', 1, 1],
-    ['reject', 'step', 1, 1],
-    ['ok', 'step', 1, 1],
+    ['ok', 'step', rows, 1],
+    ['retry', 'step', rows, 1],
+    ['reject', 'step', rows, 1],
+    ['ok', 'step', rows, 1],
   ]);
   expect(store.taken.flatMap((delivery) => delivery.frames).map((frame) => frame.sequence)).toEqual([1, 3]);
-  expect(bus.backlog()).toMatchObject({ frames: 0, quarantined: [{ source: 'node-1', epoch: 1, records: 1 }] });
+  expect(bus.backlog()).toMatchObject({ frames: 0, quarantined: [{ source: 'node-1', epoch: 1, records: rows }] });
 });
