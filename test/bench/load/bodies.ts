@@ -51,7 +51,7 @@ const ENCODINGS: Readonly<Record<Mode, Encoding>> = {
     },
     template: (first_node) => request2(...seriesOf(first_node)),
   },
-  otlp: { ...OTLP, headers: { 'content-type': 'application/x-protobuf' }, pack: (body) => body.slice() },
+  otlp: { ...OTLP, headers: { 'content-type': 'application/x-protobuf' }, pack: (body) => new Uint8Array(body) },
   'otlp-gzip': {
     ...OTLP,
     headers: { 'content-type': 'application/x-protobuf', 'content-encoding': 'gzip' },
