@@ -19,7 +19,8 @@ const LOOK_MS = 500;
 const IDLE_CPU_S = 0.03;
 const IDLE_LOOKS = 5;
 const IDLE_LOOKS_MAX = 120;
-const FRESHNESS_LOOK_MS = 25;
+/** A look is a query that the receiver pays for: two a second are some hundredths of its CPU. */
+const FRESHNESS_LOOK_MS = 500;
 
 const { values } = parseArgs({
   options: {
@@ -145,7 +146,8 @@ async function firstSeries(url: string): Promise<string | null> {
 
 async function newest(url: string, series: string): Promise<number | null> {
   const from_ms = Date.now() - 60_000;
-  const answer = await fetch(`${url}/api/v1/series/${series}/samples?from_ms=${from_ms}&limit=500`);
+  const answer = await fetch(`${url}/api/v1/series/${series}/samples?from=${from_ms}&limit=500`);
+  if (!answer.ok) throw new Error(`samples of ${series}: ${answer.status} ${await answer.text()}`);
   const { items } = (await answer.json()) as { items: { at_ms: number }[] };
   return items.at(-1)?.at_ms ?? null;
 }
