@@ -21,6 +21,7 @@ const IDLE_LOOKS = 5;
 const IDLE_LOOKS_MAX = 120;
 /** A look is a query that the receiver pays for: two a second are some hundredths of its CPU. */
 const FRESHNESS_LOOK_MS = 500;
+const SAMPLES_A_PAGE = 500;
 
 const { values } = parseArgs({
   options: {
@@ -145,8 +146,8 @@ async function firstSeries(url: string): Promise<string | null> {
 }
 
 async function newest(url: string, series: string): Promise<number | null> {
-  const from_ms = Date.now() - 60_000;
-  const answer = await fetch(`${url}/api/v1/series/${series}/samples?from=${from_ms}&limit=500`);
+  const from_ms = Date.now() - Math.min(60_000, (SAMPLES_A_PAGE * SERIES * 900) / rate); // all of them on one page
+  const answer = await fetch(`${url}/api/v1/series/${series}/samples?from=${from_ms}&limit=${SAMPLES_A_PAGE}`);
   if (!answer.ok) throw new Error(`samples of ${series}: ${answer.status} ${await answer.text()}`);
   const { items } = (await answer.json()) as { items: { at_ms: number }[] };
   return items.at(-1)?.at_ms ?? null;
