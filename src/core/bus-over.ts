@@ -6,9 +6,7 @@ export function busOver(bus: Bus, changes: Partial<Pick<Bus, 'publish' | 'backlo
     publish: (batch, signal) => bus.publish(batch, signal),
     consume: (handle, signal) => bus.consume(handle, signal),
     backlog: () => bus.backlog(),
-    ...(bus.betweenDeliveries && {
-      betweenDeliveries: (look, signal) => bus.betweenDeliveries?.(look, signal) ?? look(),
-    }),
+    ...(bus.betweenDeliveries && { betweenDeliveries: bus.betweenDeliveries.bind(bus) }),
     [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
     ...changes,
   };

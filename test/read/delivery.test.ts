@@ -12,13 +12,20 @@ import { scratchDirectory } from '../contract/scratch-directory.ts';
 
 const signal = new AbortController().signal;
 
-test('what waits has an age, a batch that may still come is no loss, and one that never came is', async () => {
-  await using directory = await scratchDirectory();
-  const data_dir = directory.path;
-  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+/** An empty store, and a spool before it whose clock stands still. */
+async function opened() {
+  const resources = new AsyncDisposableStack();
+  const { path: data_dir } = resources.use(await scratchDirectory());
+  const store = resources.use(await openEmbeddedStore({ data_dir, clock: systemClock }));
   const clock = new ManualClock();
   const known = { sequences: [], lineage_max: 0n };
-  await using bus = await openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock, known, close_ms: 0 });
+  const bus = resources.use(await openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock, known, close_ms: 0 }));
+  return { store, bus, clock, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+test('what waits has an age, a batch that may still come is no loss, and one that never came is', async () => {
+  await using place = await opened();
+  const { store, bus, clock } = place;
   const publish = (sequence: number, records: Parameters<typeof bus.publish>[0]['records']) =>
     bus.publish({ source: 'node-1', epoch: 7, sequence, records }, signal);
   const account = async (): Promise<DeliveryItem | undefined> =>
@@ -144,12 +151,8 @@ test('the account adds up at every look while deliveries follow each other witho
 });
 
 test('a delivery that does not end keeps nobody waiting: what is in flight is then not known', async () => {
-  await using directory = await scratchDirectory();
-  const data_dir = directory.path;
-  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
-  const clock = new ManualClock();
-  const known = { sequences: [], lineage_max: 0n };
-  await using bus = await openSpool({ data_dir, bytes_max: 1e9, fsync: false, clock, known, close_ms: 0 });
+  await using place = await opened();
+  const { store, bus, clock } = place;
   await bus.publish({ source: 'node-1', epoch: 7, sequence: 1, records: [...steps(0, 10)] }, signal);
   const begun = Promise.withResolvers<void>();
   const hanging = Promise.withResolvers<void>();
