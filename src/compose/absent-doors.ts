@@ -26,6 +26,7 @@ export function absentStore(): RolledStore {
     account: refuse,
     sequences: refuse,
     lineageMax: refuse,
+    marks: refuse,
     rollUp: refuse,
     expire: refuse,
     [Symbol.asyncDispose]: async () => undefined,

@@ -144,6 +144,8 @@ export interface Store extends AsyncDisposable {
   account(signal: AbortSignal): Promise<StoredAccount[]>;
   /** Complete sequences held, as closed ranges, by source and epoch: what a restarted bus must treat as repeats. */
   sequences(signal: AbortSignal): Promise<{ source: string; epoch: number; from: number; to: number }[]>;
+  /** By table a mark that every insert of rows changes: equal marks, nothing new. Tables that never took rows have none. */
+  marks(signal: AbortSignal): Promise<ReadonlyMap<string, string>>;
   /** The largest lineage held, 0n when empty. */
   lineageMax(signal: AbortSignal): Promise<bigint>;
 }

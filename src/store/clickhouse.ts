@@ -79,6 +79,7 @@ export async function openClickHouseStore(options: ClickHouseStoreOptions): Prom
     clock,
     schema: { topology: { cluster: options.cluster }, retention: options.retention ?? RETENTION },
     account: { tail_ms: ACCOUNT_TAIL_MS },
+    isSoleWriter: false,
     insertion: (ledger) =>
       new FrameInsertion({ engine, ledger, concurrency, onSplit, isolate: options.isolate ?? false }),
   });

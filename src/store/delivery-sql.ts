@@ -69,6 +69,12 @@ WHERE at >= span.1 AND at <= span.2 AND (${key}) IN (SELECT ${key} FROM incoming
   AND bitNot(precedence) NOT IN (SELECT lin FROM incoming)`;
 }
 
+/** Answers with a row where the store holds any sample of a span of time; parts outside of it are not read. */
+export function anySample({ from_ms, to_ms }: { readonly from_ms: number; readonly to_ms: number }): string {
+  const bound = (at_ms: number): string => `fromUnixTimestamp64Milli(toInt64(${at_ms}), 'UTC')`;
+  return `SELECT 1 AS found FROM ${tableName(SAMPLES)} WHERE at >= ${bound(from_ms)} AND at <= ${bound(to_ms)} LIMIT 1`;
+}
+
 /** By lineage, the loaded rows and how many of them are fresh: the first of their key, and not known. */
 export function countIncoming(table: TableName): string {
   const key = keyColumns(table).map(quoted).join(', ');

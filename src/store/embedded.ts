@@ -49,6 +49,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     engine,
     clock,
     insertion: (ledger) => new WholeInsertion(engine, ledger),
+    isSoleWriter: true, // the lock of the data directory, and one session that writes
     schema: { topology: { cluster: null }, retention: options.retention ?? RETENTION },
   });
   await store.migrate(new AbortController().signal);

@@ -40,6 +40,9 @@ export function minutesOf(bytes: Buffer): Set<number> {
   return minutes;
 }
 
+/** Minutes remembered as marked: a week of them. */
+const MARKED_MAX = 10_080;
+
 /** A way of making deliveries durable: whole files of one writer, or frame by frame where there are many. */
 export interface Insertion {
   insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome>;
@@ -93,15 +96,27 @@ function newMark(): bigint {
 export class Ledger {
   readonly #account: AccountReader;
   readonly #clock: Clock;
+  readonly #isSoleWriter: boolean;
+  /** Minutes that this process marked since roll-ups were last computed; only the sole writer can know. */
+  readonly #marked = new Set<number>();
 
-  constructor(account: AccountReader, clock: Clock) {
+  constructor(account: AccountReader, clock: Clock, isSoleWriter: boolean) {
     this.#account = account;
     this.#clock = clock;
+    this.#isSoleWriter = isSoleWriter;
   }
 
   /** Marks the minutes that samples of an insert lie in, for their roll-ups; before `note`. */
-  mark(session: WritingSession, minutes: ReadonlySet<number>): Promise<void> {
-    return markDirty(session, minutes, newMark);
+  async mark(session: WritingSession, minutes: ReadonlySet<number>): Promise<void> {
+    const unmarked = minutes.difference(this.#marked);
+    await markDirty(session, unmarked, newMark);
+    if (this.#isSoleWriter) for (const minute of unmarked) this.#marked.add(minute);
+    if (this.#marked.size > MARKED_MAX) this.forgetMarked();
+  }
+
+  /** Told by roll-ups, between writes, before they read the marks: what comes after them is marked anew. */
+  forgetMarked(): void {
+    this.#marked.clear();
   }
 
   /** Notes `frames`, of any streams, as stored. */

@@ -40,8 +40,13 @@ export async function markDirty(
  * late samples give the same numbers as if all had come at once, because nothing is added up: a row is replaced. One at a
  * time (the caller's lease): of two at once the slower could put back what it read earlier, until the next change.
  */
-export function rollUp(engine: Engine, now_ms: number, signal: AbortSignal): Promise<RolledUp> {
+export function rollUp(
+  engine: Engine,
+  { now_ms, onBegin }: { readonly now_ms: number; readonly onBegin: () => void },
+  signal: AbortSignal,
+): Promise<RolledUp> {
   return engine.write(async (session) => {
+    onBegin();
     const dirty =
       await session.rows<DirtyRow>(`SELECT toUnixTimestamp(t) AS t, groupArray(toString(mark)) AS marks FROM (
   SELECT t, mark FROM leeway.samples_dirty WHERE t <= toDateTime(${Math.floor(now_ms / MINUTE_MS) * 60 - 60}, 'UTC')

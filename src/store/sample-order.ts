@@ -10,6 +10,10 @@ export type SampleLook = {
   readonly rows: number;
   /** Series that may hold samples of the store, each once; null when that cannot be told: ask for all. */
   readonly unsure: readonly bigint[] | null;
+  /** Unix ms of the first and the last sample. */
+  readonly span: { readonly from_ms: number; readonly to_ms: number };
+  /** True when every unsure series is one never seen here, its samples in order: none is stored if the store has nothing of the span. */
+  readonly isInOrder: boolean;
 };
 
 /**
@@ -33,6 +37,9 @@ export class SampleOrder {
     if (blocks === null) return null;
     const unsure = new Map<number, bigint>();
     let total = 0;
+    let from_ms = Infinity;
+    let to_ms = -Infinity;
+    let isInOrder = true;
     for (const block of blocks) {
       const { ids, times } = this.#words.read(bytes, block);
       total += block.rows;
@@ -40,16 +47,22 @@ export class SampleOrder {
         const low = ids[word] as number; // word + 1 < rows * 2, the length of both
         const high = ids[word + 1] as number; // as above
         const at_ms = ((times[word] as number) >>> 0) + (times[word + 1] as number) * TWO_32; // as above
+        if (at_ms < from_ms) from_ms = at_ms;
+        if (at_ms > to_ms) to_ms = at_ms;
         const series = this.#find(low, high);
         if (series === -1) unsure.set(this.#add(low, high, at_ms), idOf(low, high));
         else if (at_ms > (this.#newest[series] as number))
           this.#newest[series] = at_ms; // series < count
-        else unsure.set(series, idOf(low, high));
+        else {
+          unsure.set(series, idOf(low, high));
+          isInOrder = false;
+        }
       }
     }
-    if (this.#count <= SERIES_MAX) return { rows: total, unsure: [...unsure.values()] };
+    const seen = { rows: total, span: { from_ms, to_ms }, isInOrder };
+    if (this.#count <= SERIES_MAX) return { ...seen, unsure: [...unsure.values()] };
     this.#forget();
-    return { rows: total, unsure: null };
+    return { ...seen, unsure: null };
   }
 
   #find(low: number, high: number): number {

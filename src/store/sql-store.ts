@@ -11,6 +11,7 @@ import { type Insertion, Ledger } from './insertion.ts';
 import { COMPLETE_SEQUENCES, LINEAGE_MAX } from './ledger-sql.ts';
 import { migrate, type MigrateOptions } from './migrate.ts';
 import { type RolledUp, rollUp } from './rollup.ts';
+import { TableMarks } from './table-marks.ts';
 
 export type SqlStoreOptions = {
   readonly engine: Engine;
@@ -18,6 +19,8 @@ export type SqlStoreOptions = {
   readonly insertion: (ledger: Ledger) => Insertion;
   readonly account?: AccountOptions;
   readonly schema: MigrateOptions;
+  /** True where nobody else writes to these tables, and writes never overlap. */
+  readonly isSoleWriter: boolean;
 };
 
 type SequenceRow = { source: string; epoch: string; from: string; to: string };
@@ -35,14 +38,20 @@ export class SqlStore implements RolledStore {
   readonly #engine: Engine;
   readonly #account: AccountReader;
   readonly #insertion: Insertion;
+  readonly #ledger: Ledger;
+  readonly #marks: TableMarks;
   readonly #schema: MigrateOptions;
 
-  constructor({ engine, clock, insertion, account, schema }: SqlStoreOptions) {
+  constructor({ engine, clock, insertion, account, schema, isSoleWriter }: SqlStoreOptions) {
     this.#engine = engine;
     this.#schema = schema;
     const never = new AbortController().signal; // callers share a reading
-    this.#account = new AccountReader((sql, parameters) => this.#select(sql, parameters, never), clock, account);
-    this.#insertion = insertion(new Ledger(this.#account, clock));
+    const select = <Row>(sql: string, parameters: QueryParameters): Promise<Row[]> =>
+      this.#select<Row>(sql, parameters, never);
+    this.#account = new AccountReader(select, clock, account);
+    this.#marks = new TableMarks(select, isSoleWriter);
+    this.#ledger = new Ledger(this.#account, clock, isSoleWriter);
+    this.#insertion = insertion(this.#ledger);
   }
 
   migrate(signal: AbortSignal): Promise<void> {
@@ -51,7 +60,12 @@ export class SqlStore implements RolledStore {
 
   async insert(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
-    return delivery.frames.length === 0 ? ok(undefined) : this.#insertion.insert(delivery, signal);
+    if (delivery.frames.length === 0) return ok(undefined);
+    try {
+      return await this.#insertion.insert(delivery, signal);
+    } finally {
+      this.#marks.inserted(delivery.table);
+    }
   }
 
   query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]> {
@@ -85,8 +99,12 @@ export class SqlStore implements RolledStore {
     return BigInt(row?.lineage ?? 0);
   }
 
+  marks(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    return untilAborted(this.#marks.read(), signal);
+  }
+
   rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp> {
-    return rollUp(this.#engine, now_ms, signal);
+    return rollUp(this.#engine, { now_ms, onBegin: () => this.#ledger.forgetMarked() }, signal);
   }
 
   expire(now_ms: number, signal: AbortSignal): Promise<Expired> {

@@ -4,7 +4,7 @@ import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
 import type { Delivery } from '../core/ports.ts';
 import { SAMPLES } from '../core/tables.ts';
-import { insertBlocks, structureOf } from './delivery-sql.ts';
+import { anySample, insertBlocks, structureOf, type Taken } from './delivery-sql.ts';
 import { type Engine, EngineError, type WritingSession } from './engine.ts';
 import { PASSING_CODES } from './engine-codes.ts';
 import {
@@ -16,7 +16,7 @@ import {
   minutesOf,
   withIncoming,
 } from './insertion.ts';
-import { SampleOrder } from './sample-order.ts';
+import { type SampleLook, SampleOrder } from './sample-order.ts';
 
 const NO_DUPLICATES: Inserted['duplicates'] = new Map();
 
@@ -42,9 +42,9 @@ export class WholeInsertion implements Insertion {
       return await this.#engine.write(async (session) => {
         signal.throwIfAborted();
         const bytes = delivery.table === SAMPLES ? (delivery.bytes ?? (await readFile(delivery.path))) : null;
-        const { found, duplicates } = await withIncoming(session, () =>
-          bytes === null ? insertFile(session, delivery) : this.#insertSamples(session, delivery, bytes),
-        );
+        const { found, duplicates } = await (bytes === null
+          ? insertFile(session, delivery)
+          : this.#insertSamples(session, delivery, bytes));
         // what the engine does not see it would not store, and say nothing
         if (found !== delivery.rows)
           return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${delivery.path}`);
@@ -61,20 +61,37 @@ export class WholeInsertion implements Insertion {
   async #insertSamples(session: WritingSession, delivery: Delivery, bytes: Buffer): Promise<Inserted> {
     const look = this.#order.look(bytes);
     if (look === null) return insertFile(session, delivery);
-    const { rows: found, unsure: ids } = look;
+    const { rows: found, unsure } = look;
     if (found !== delivery.rows) return { found, duplicates: NO_DUPLICATES };
+    const ids = (await isNew(session, look)) ? [] : unsure;
     if (ids === null || ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
     const rows = { ...delivery, sample_lineage: 'origin' } as const;
     const blocks = { path: path.resolve(delivery.path) };
-    const duplicates = ids.length === 0 ? NO_DUPLICATES : (await loadBlocks(session, rows, blocks, ids)).duplicates;
-    const taken = duplicates.size === 0 ? 'all' : 'fresh';
-    await session.read(blocks, structureOf(rows), (source) => insertBlocks(rows, source, taken));
-    return { found, duplicates };
+    const insert = (taken: Taken): Promise<void> =>
+      session.read(blocks, structureOf(rows), (source) => insertBlocks(rows, source, taken));
+    if (ids.length === 0) {
+      await insert('all');
+      return { found, duplicates: NO_DUPLICATES };
+    }
+    return withIncoming(session, async () => {
+      const { duplicates } = await loadBlocks(session, rows, blocks, ids);
+      await insert(duplicates.size === 0 ? 'all' : 'fresh');
+      return { found, duplicates };
+    });
   }
 }
 
+/** Whether nothing of a file can be stored already. After a start all series are new, and looking up each costs five inserts. */
+async function isNew(session: WritingSession, { unsure, isInOrder, span }: SampleLook): Promise<boolean> {
+  if (unsure === null || !isInOrder) return false;
+  if (unsure.length === 0) return true;
+  if (!Number.isSafeInteger(span.from_ms) || !Number.isSafeInteger(span.to_ms)) return false;
+  return (await session.rows(anySample(span))).length === 0;
+}
+
 function insertFile(session: WritingSession, delivery: Delivery): Promise<Inserted> {
-  return insertAll(session, { ...delivery, sample_lineage: 'origin' }, { path: path.resolve(delivery.path) });
+  const rows = { ...delivery, sample_lineage: 'origin' } as const;
+  return withIncoming(session, () => insertAll(session, rows, { path: path.resolve(delivery.path) }));
 }
 
 function insertOutcome(error: unknown): Outcome {

@@ -11,7 +11,8 @@ import {
 import type { KafkaEvent } from './kafka-event.ts';
 import type { MessagePlace } from './kafka-frames.ts';
 import { SkippedMessages } from './kafka-gaps.ts';
-import { PartitionOffsets } from './kafka-offsets.ts';
+import type { PartitionOffsets } from './kafka-offsets.ts';
+import { isCut, Seat, skipped, unlocated } from './kafka-seat.ts';
 
 export type GroupMemberOptions = {
   readonly driver: KafkaDriver;
@@ -39,14 +40,6 @@ const COMMIT_FAILURES_MAX = 4;
 const COMMIT_RETRY_MS = 500;
 /** Between two looks at a partition that ends too early. */
 const CUT_CHECK_MS = 1_000;
-/** Messages that arrive before it is known where their partition begins: a few fetches. */
-const EARLY_MESSAGES_MAX = 20_000;
-
-/**
- * A partition of ours. `offsets` is null, and messages wait in `early`, until it is known where the group goes on.
- * `isFresh`: its consumer had brought nothing of the partition before, so that it began where the group stands.
- */
-type Seat = { offsets: PartitionOffsets | null; readonly early: KafkaIn[]; readonly isFresh: boolean };
 
 /**
  * Membership in the consumer group: joins, replaces consumers that die or stall, keeps account of the offsets. The client
@@ -101,7 +94,7 @@ export class GroupMember {
 
   /** The message is stored or set aside. */
   done({ partition, offset }: MessagePlace): void {
-    this.#seats.get(partition)?.offsets?.done(offset);
+    this.#seats.get(partition)?.done(offset);
     this.#progress++;
   }
 
@@ -207,10 +200,12 @@ export class GroupMember {
   async #look(): Promise<boolean> {
     const { driver, topic, group, clock, isBusy } = this.#options;
     const taken = new Map([...this.#seats].map(([partition, { offsets }]) => [partition, offsets?.next ?? 0n]));
+    const said = new Map([...this.#seats.values()].map(({ offsets }) => [offsets, offsets?.committed ?? null]));
     try {
       this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
       this.#findReplaced(taken);
       this.#passRemoved();
+      this.#findPutBack(said);
     } catch (error) {
       if (!(error instanceof LeewayError)) throw error;
       return true; // without an answer from Kafka a new consumer would get none either
@@ -257,6 +252,22 @@ export class GroupMember {
       if (offsets === null || offsets.next >= low || offsets.frontier !== offsets.next) continue;
       this.#tellGap(partition, offsets.next, low);
       offsets.skipTo(low);
+      this.#options.onAssigned();
+    }
+  }
+
+  /**
+   * A partition of ours of which the group knows less than it was told: a coordinator forgot, or a member of an earlier
+   * generation was heard. Nobody would notice before the next message of the partition, so it is said again.
+   */
+  #findPutBack(said: ReadonlyMap<PartitionOffsets | null, bigint | null>): void {
+    for (const { partition, low, end, committed } of this.#positions) {
+      const offsets = this.#seats.get(partition)?.offsets ?? null;
+      const before = said.get(offsets) ?? null;
+      if (offsets === null || before === null || end < offsets.next || (committed ?? low) >= before) continue;
+      const reason = `the group was put back from offset ${before} of partition ${partition} to ${committed ?? low}`;
+      this.#options.onEvent({ kind: 'kafka_commit_failed', reason });
+      offsets.committed = null;
       this.#options.onAssigned();
     }
   }
@@ -317,27 +328,20 @@ export class GroupMember {
     this.#commit_not_before_ms = 0;
     const ours = new Set(partitions);
     for (const partition of this.#seats.keys()) if (!ours.has(partition)) this.#seats.delete(partition);
-    const fresh = new Map<number, Seat>();
     for (const partition of ours) {
-      const kept = this.#seats.get(partition)?.offsets ?? null;
-      if (kept !== null) {
-        kept.committed = null; // said to an earlier generation: not certain
-        continue;
-      }
-      const seat: Seat = { offsets: null, early: [], isFresh: this.#skipped.isFresh(partition) };
-      this.#seats.set(partition, seat);
-      fresh.set(partition, seat);
+      const before = this.#seats.get(partition) ?? null;
+      this.#seats.set(partition, new Seat(before, this.#skipped.isFresh(partition)));
     }
     this.#options.onAssigned();
-    if (fresh.size === 0) return;
-    this.#locate(fresh, fail).catch((error: unknown) => {
+    if (ours.size === 0) return;
+    this.#locate(new Map(this.#seats), fail).catch((error: unknown) => {
       if (!(error instanceof LeewayError)) throw error;
       fail(error);
     });
   }
 
-  /** Finds where the group goes on in partitions that are new to us, then lets their messages in. */
-  async #locate(fresh: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
+  /** Finds where the group goes on in the partitions of an assignment, then lets their messages in. */
+  async #locate(seats: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
     const { driver, topic, group, clock, onEvent } = this.#options;
     this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
     if (this.#positions.some(isCut)) {
@@ -345,18 +349,10 @@ export class GroupMember {
       this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
     }
     for (const position of this.#positions) {
-      const { partition, low, end, committed } = position;
-      const seat = fresh.get(partition);
-      if (seat === undefined || this.#seats.get(partition) !== seat) continue; // lost again meanwhile
-      const start = committed === null || committed < low || isCut(position) ? low : committed;
-      seat.offsets = new PartitionOffsets(start);
-      // of a partition that was cut the group's offset is put back (messages before it are new ones), of removed ones forward
-      seat.offsets.committed = committed !== null && committed !== start ? null : start;
-      if (isCut(position)) {
-        const reason = `partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`;
-        onEvent({ kind: 'kafka_gap', reason });
-      }
-      this.#receive(partition, seat.early.splice(0), fail);
+      const { partition } = position;
+      const seat = seats.get(partition);
+      if (seat === undefined || this.#seats.get(partition) !== seat) continue; // assigned anew meanwhile
+      for (const messages of seat.locate(position, onEvent)) this.#receive(partition, messages, fail);
     }
     this.#options.onAssigned();
   }
@@ -367,8 +363,7 @@ export class GroupMember {
     if (seat === undefined || first === undefined) return;
     const { offsets } = seat;
     if (offsets === null) {
-      seat.early.push(...messages);
-      if (seat.early.length > EARLY_MESSAGES_MAX) fail(unlocated(partition));
+      if (!seat.hold(messages)) fail(unlocated(partition));
       return;
     }
     const { next } = offsets;
@@ -380,17 +375,4 @@ export class GroupMember {
     this.#progress++;
     for (const message of messages) if (offsets.take(message.offset)) this.#options.onMessage(partition, message);
   }
-}
-
-/** The group stands behind the end: the topic was created anew or cut by an unclean election. */
-function isCut({ end, committed }: PartitionPosition): boolean {
-  return committed !== null && committed > end;
-}
-
-function unlocated(partition: number): LeewayError {
-  return new LeewayError('LW-UNREACHABLE', `partition ${partition}: the group's offset could not be read in time`);
-}
-
-function skipped(partition: number, from: bigint, to: bigint): LeewayError {
-  return new LeewayError('LW-CONFLICT', `partition ${partition}: expected offset ${from}, got ${to}; reading again`);
 }

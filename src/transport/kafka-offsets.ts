@@ -36,6 +36,15 @@ export class PartitionOffsets {
     this.#open.delete(offset);
   }
 
+  /** Goes on at `offset` at least: another member of the group has dealt with the messages before it. */
+  passTo(offset: bigint): void {
+    for (const open of this.#open) {
+      if (open >= offset) break;
+      this.#open.delete(open);
+    }
+    if (offset > this.#next) this.#next = offset;
+  }
+
   get frontier(): bigint {
     for (const first of this.#open) return first;
     return this.#next;

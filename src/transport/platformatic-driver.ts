@@ -4,6 +4,7 @@ import {
   Consumer,
   type Message,
   type MessagesStream,
+  offsetCommitV8,
   ProduceAcks,
   Producer,
   Reader,
@@ -163,11 +164,17 @@ class PlatformaticDriver implements KafkaDriver {
       autocommit: false,
     });
     const fail = (error: unknown): void => handlers.onFailed(failure(error, `the consumer of ${topic}`));
-    let anchored = Promise.resolve();
-    consumer.on('consumer:group:join', ({ assignments }) => {
+    consumer.on('error', fail); // a join that failed again and again: nobody else would hear of it
+    let generation: Generation = { generation: -1, member: '', anchored: Promise.resolve() };
+    consumer.on('consumer:group:join', ({ assignments, generationId = -1, memberId }) => {
       const partitions = (assignments ?? []).flatMap((entry) => (entry.topic === topic ? entry.partitions : []));
-      anchored = anchorOffsets(consumer, topic, partitions);
-      anchored.catch(fail);
+      const joined = { generation: generationId, member: memberId };
+      const anchored = anchorOffsets(consumer, joined, topic, partitions);
+      generation = { ...joined, anchored };
+      anchored.catch((error: unknown) => {
+        const reason = failure(error, `the consumer of ${topic}`);
+        if (reason.code !== 'LW-CONFLICT') handlers.onFailed(reason); // else the next generation has its own
+      });
       handlers.onAssigned(partitions);
     });
     let stream: MessagesStream<Buffer, Buffer, Buffer, Buffer>;
@@ -190,10 +197,10 @@ class PlatformaticDriver implements KafkaDriver {
     stream.on('data', (message: Message) => handlers.onMessages(message.partition, [messageIn(message)]));
     return {
       commit: async (offsets) => {
-        const entries = [...offsets].map(([partition, offset]) => ({ topic, partition, offset, leaderEpoch: -1 }));
+        const { anchored, ...joined } = generation;
         try {
           await anchored; // or it would take this commit back
-          await consumer.commit({ offsets: entries });
+          await commitOnce(consumer, joined, topic, offsets);
         } catch (error) {
           throw failure(error, `a commit of ${group}`);
         }
@@ -287,6 +294,7 @@ function closeForcibly(consumer: Consumer<Buffer, Buffer, Buffer, Buffer>): Prom
  */
 async function anchorOffsets(
   consumer: Consumer<Buffer, Buffer, Buffer, Buffer>,
+  joined: Joined,
   topic: string,
   partitions: readonly number[],
 ): Promise<void> {
@@ -295,13 +303,35 @@ async function anchorOffsets(
   const missing = partitions.filter((partition) => (committed.get(topic)?.[partition] ?? -1n) < 0n);
   if (missing.length === 0) return;
   const low = await consumer.listOffsets({ topics: [topic], timestamp: EARLIEST });
-  const offsets = missing.map((partition) => ({
-    topic,
-    partition,
-    offset: low.get(topic)?.[partition] ?? 0n,
-    leaderEpoch: -1,
+  await commitOnce(consumer, joined, topic, new Map(missing.map((at) => [at, low.get(topic)?.[at] ?? 0n])));
+}
+
+/** What a coordinator knows an assignment by. */
+type Joined = { readonly generation: number; readonly member: string };
+/** `anchored`: the group has an offset in each of its partitions. */
+type Generation = Joined & { readonly anchored: Promise<void> };
+
+/**
+ * Commits in the name of the generation that the offsets are of, once. `Consumer.commit` of version 1.35.0 joins again when
+ * the generation is over and repeats the same commit in the name of the next one (dist/clients/consumer/consumer.js, #commit):
+ * a member that was taken for dead would put the group back in partitions that are another member's by then.
+ */
+async function commitOnce(
+  consumer: Consumer<Buffer, Buffer, Buffer, Buffer>,
+  { generation, member }: Joined,
+  topic: string,
+  offsets: ReadonlyMap<number, bigint>,
+): Promise<void> {
+  const coordinator = await consumer.findGroupCoordinator();
+  const connection = (await consumer.connectToBrokers([coordinator])).get(coordinator);
+  if (connection === undefined) throw kafkaError('COORDINATOR_NOT_AVAILABLE', `a commit of ${topic}`, undefined);
+  const partitions = [...offsets].map(([partitionIndex, committedOffset]) => ({
+    partitionIndex,
+    committedOffset,
+    committedLeaderEpoch: -1,
+    committedMetadata: null,
   }));
-  await consumer.commit({ offsets });
+  await offsetCommitV8.api.async(connection, consumer.groupId, generation, member, null, [{ name: topic, partitions }]);
 }
 
 function messageIn(message: Message): KafkaIn {

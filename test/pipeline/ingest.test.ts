@@ -38,6 +38,10 @@ class ScriptedStore implements Store {
     return [];
   }
 
+  async marks(): Promise<ReadonlyMap<string, string>> {
+    return new Map();
+  }
+
   async lineageMax(): Promise<bigint> {
     return 0n;
   }

@@ -60,6 +60,7 @@ export class SimulatedStore {
       migrate: () => run('migrate', () => undefined),
       insert: (delivery) => this.#insert(session, delivery),
       query: async () => [],
+      marks: async () => new Map(),
       account: async () => this.account(),
       sequences: () => run('read sequences', () => this.#sequences()),
       lineageMax: () =>

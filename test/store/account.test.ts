@@ -228,7 +228,7 @@ test('a frame that comes behind a reading under way, before any of its statement
     return place.store.query<Row>(sql, parameters, signal);
   };
   const reader = new AccountReader(select, systemClock);
-  const ledger = new Ledger(reader, systemClock);
+  const ledger = new Ledger(reader, systemClock, false);
   const note = (place_in_stream: number, sequence: number): Promise<void> => {
     const frame = { lineage: lineage(1, place_in_stream), source: 'node-1', epoch: 1, sequence, parts: 1, origin: 0 };
     return ledger.note(session, [{ ...frame, table: 'step', rows: 10 }], new Map());

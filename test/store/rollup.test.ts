@@ -157,3 +157,22 @@ test('the running minute waits until it is over, and minutes whose samples are d
     { sum: 1, count: 1 },
   ]);
 });
+
+test('the sole writer marks a minute once between two roll-ups, and what comes after one is rolled up by the next', async () => {
+  await using directory = await scratchDirectory();
+  await using store = await openEmbeddedStore({ data_dir: directory.path, clock: systemClock, retention: KEPT });
+  const insert = async (place: number): Promise<void> => {
+    const samples = [{ id: 1n, at_ms: START_MS + place, value: place }];
+    const frame = { lineage: lineage(0, place), source: 's', sequence: place, samples };
+    await store.insert(await deliveryOf(directory.path, 'samples', [frame]), signal);
+  };
+  const marks = async (): Promise<unknown> =>
+    (await store.query('SELECT sum(sign > 0) AS n FROM leeway.samples_dirty', {}, signal))[0];
+  for (const place of [1, 2, 4]) await insert(place);
+  expect(await marks()).toEqual({ n: '1' });
+  expect(await store.rollUp(START_MS + 60_000, signal)).toMatchObject({ minutes: 1 });
+  expect(await held(store, 'samples_1m')).toMatchObject([{ sum: 7, count: 3 }]);
+  await insert(8);
+  expect(await store.rollUp(START_MS + 60_000, signal)).toMatchObject({ minutes: 1 });
+  expect(await held(store, 'samples_1m')).toMatchObject([{ sum: 15, count: 4 }]);
+});

@@ -10,12 +10,24 @@ const LAST = 0xffff_ffff_ffff_ffffn;
 test('a series is unsure when it is new, and when a sample is not later than all before it', () => {
   const order = new SampleOrder();
   const first = sampleFile([[sample(1n, 10), sample(LAST, 10)]]);
-  expect(order.look(first)).toEqual({ rows: 2, unsure: [1n, LAST] });
-  expect(order.look(sampleFile([[sample(1n, 11)], [sample(LAST, 12)]]))).toEqual({ rows: 2, unsure: [] });
-  expect(order.look(sampleFile([[sample(1n, 11), sample(LAST, 13)]]))).toEqual({ rows: 2, unsure: [1n] });
-  expect(order.look(sampleFile([[sample(LAST, 5), sample(LAST, 6)]]))).toEqual({ rows: 2, unsure: [LAST] });
+  expect(order.look(first)).toMatchObject({ rows: 2, unsure: [1n, LAST] });
+  expect(order.look(sampleFile([[sample(1n, 11)], [sample(LAST, 12)]]))).toMatchObject({ rows: 2, unsure: [] });
+  expect(order.look(sampleFile([[sample(1n, 11), sample(LAST, 13)]]))).toMatchObject({ rows: 2, unsure: [1n] });
+  expect(order.look(sampleFile([[sample(LAST, 5), sample(LAST, 6)]]))).toMatchObject({ rows: 2, unsure: [LAST] });
   expect(order.look(first)?.unsure).toEqual([1n, LAST]);
   expect(order.look(Buffer.from('no file of samples'))).toBeNull();
+});
+
+test('series never seen are in order; one sample that is not later than another of its series is not', () => {
+  const order = new SampleOrder();
+  const look = (...samples: TestSample[]) => order.look(sampleFile([samples]));
+  expect(look(sample(1n, 20), sample(2n, 10), sample(1n, 30))).toMatchObject({
+    isInOrder: true,
+    span: { from_ms: 10, to_ms: 30 },
+  });
+  expect(look(sample(3n, 40), sample(1n, 40))).toMatchObject({ isInOrder: true, unsure: [3n] });
+  expect(look(sample(4n, 50), sample(4n, 50))).toMatchObject({ isInOrder: false, unsure: [4n] });
+  expect(look(sample(5n, 60), sample(2n, 10))).toMatchObject({ isInOrder: false, unsure: [5n, 2n] });
 });
 
 test('whatever the order of its series, no sample that may be stored already passes for new (seed 7)', () => {
