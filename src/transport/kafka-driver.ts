@@ -76,7 +76,10 @@ export type ConsumerHandlers = {
 
 /** A member of a group. It keeps its membership alive by itself, also while paused. */
 export interface KafkaConsumer {
-  /** Commits the next offset to read, by partition. */
+  /**
+   * Commits the next offset to read, by partition, in the name of the assignment told last; LW-CONFLICT when that one is
+   * over. The client must not repeat it in the name of a later one, whose partitions may be another member's.
+   */
   commit(offsets: ReadonlyMap<number, bigint>): Promise<void>;
   /** No new fetch; what is on its way may still arrive. */
   pause(): void;

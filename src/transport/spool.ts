@@ -9,6 +9,7 @@ import { Turns } from '../core/turns.ts';
 import { encodeParts } from './batch-parts.ts';
 import { deliverSegments } from './deliver-segments.ts';
 import { type Scratch, type SpoolDisk, systemDisk } from './disk.ts';
+import { Gathering } from './gathering.ts';
 import { segmentOf } from './frame.ts';
 import { GapLog } from './gap-log.ts';
 import { KnownSequences } from './known-sequences.ts';
@@ -84,6 +85,7 @@ class Spool implements Bus {
   readonly #shelf: SpoolShelf;
   readonly #space: DiskSpace;
   readonly #wake: Wake;
+  readonly #gathering: Gathering;
   /** What a delivery is read into: one after another. */
   readonly #scratch: Scratch = { bytes: Buffer.alloc(0) };
   readonly #torn_frames: number;
@@ -105,6 +107,7 @@ class Spool implements Bus {
     this.#policies = policiesOf(options.policy ?? 'block', options.policies);
     this.#boundsOf = (table) => boundsOf(table, options);
     this.#wake = new Wake(clock);
+    this.#gathering = new Gathering(clock);
     this.#torn_frames = recovered.torn_frames;
     this.#damaged_frames = recovered.damaged_frames;
     for (const range of known.sequences) this.#known.add(range, range.from, range.to);
@@ -230,6 +233,7 @@ class Spool implements Bus {
     const parts = kept.map(({ part }) => part);
     this.#queue.push({ ...entry, parts, shed: [...entry.shed, ...shed], bytes: kept_bytes });
     this.#queue_bytes += kept_bytes;
+    this.#gathering.came(this.#queue.length);
   }
 
   #full(bytes: number): LeewayError {
@@ -244,6 +248,7 @@ class Spool implements Bus {
   async #write(): Promise<void> {
     await Promise.resolve(); // what is published in the same turn shares the first write
     while (this.#queue.length > 0) {
+      await this.#gathering.wait(() => this.#queue.length);
       const entries = this.#queue;
       this.#queue = [];
       await this.#makeRoom(entries);
@@ -267,7 +272,6 @@ class Spool implements Bus {
       this.#sealDue();
     }
     this.#writing = null;
-    this.#wake.now();
   }
 
   /** Drops what policy lets go until these entries fit; what then still does not, the latest first, is refused. */

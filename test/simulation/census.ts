@@ -47,6 +47,7 @@ const GROUP_FAULTS = [
   'commit_answer_lost',
   'commit_late',
   'commit_forgotten',
+  'commit_said_again',
 ] as const;
 
 /** Situations worth reaching, where bugs of such pipelines live. Counted like the faults. */

@@ -66,9 +66,9 @@ export function deadKeys(kafka: SimulatedKafka): Set<string> {
   return keys;
 }
 
-/** What the topic holds is in the store, each row under its first lineage, or set aside; and the group has committed all of it. */
+/** What the topic holds is in the store, each row under its first lineage, or set aside; the group has committed all of it and was never put back. */
 export function checkLog(kafka: SimulatedKafka, store: SimulatedStore, aside: ReadonlySet<string>): string[] {
-  const wrong: string[] = [];
+  const wrong: string[] = [...kafka.group.put_back];
   for (const partition of kafka.log.partitions(FRAMES)) {
     if (!kafka.group.hasCommitted(partition))
       wrong.push(

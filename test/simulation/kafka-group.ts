@@ -36,6 +36,10 @@ export class SimulatedGroup {
   #generation = 0;
   #shares = new Map<Member, number[]>();
   readonly committed = new Map<number, bigint>();
+  /** Commits of members that were not misled and put the group back, in words. */
+  readonly put_back: string[] = [];
+  /** Partitions of which the cluster said too small an end, or a client said an old commit again. */
+  readonly misled = new Set<number>();
   /** Partitions that each client had once. */
   readonly #had = new WeakMap<Member, Set<number>>();
 
@@ -120,10 +124,25 @@ export class SimulatedGroup {
       throw kafkaError('ILLEGAL_GENERATION', 'a commit', null);
     }
     for (const [partition, offset] of offsets) {
-      if (offset < (this.committed.get(partition) ?? 0n)) world.count('commit_moved_back');
+      const before = this.committed.get(partition) ?? 0n;
+      if (offset < before && !this.misled.has(partition))
+        this.put_back.push(
+          `${member.life.name} put the group back from offset ${before} of partition ${partition} to ${offset}`,
+        );
       this.committed.set(partition, offset);
     }
     if (member.life.stage === 'noted') member.life.stage = null;
+  }
+
+  /** The client of `member` repeats a refused commit in the name of the generation that it has joined since. */
+  sayAgain(member: Member, offsets: ReadonlyMap<number, bigint>): void {
+    const { world } = this.#options;
+    if (!this.#members.includes(member) || member.generation !== this.#generation) return;
+    for (const [partition, offset] of offsets) {
+      this.misled.add(partition);
+      if (offset < (this.committed.get(partition) ?? 0n)) world.count('commit_moved_back');
+      this.committed.set(partition, offset);
+    }
   }
 
   /** By partition, how many living clients believe that it is theirs. */

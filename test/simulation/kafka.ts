@@ -92,11 +92,11 @@ export class SimulatedKafka {
     return positions;
   }
 
-  #endOf({ low, high, understated_until_ms }: SimulatedPartition): bigint {
+  #endOf({ number, low, high, understated_until_ms }: SimulatedPartition): bigint {
     const isUnsure = this.#world.elapsed_ms < understated_until_ms && high > low;
-    if (isUnsure && this.#world.strikes('end_understated', 0.5))
-      return BigInt(high - 1 - this.#world.below(high - low));
-    return BigInt(high);
+    if (!isUnsure || !this.#world.strikes('end_understated', 0.5)) return BigInt(high);
+    this.group.misled.add(number);
+    return BigInt(high - 1 - this.#world.below(high - low));
   }
 
   async #join(life: Life, handlers: ConsumerHandlers): Promise<KafkaConsumer> {
@@ -202,7 +202,15 @@ export class SimulatedKafka {
         () => null,
       );
     const said = [...offsets].map(([partition, offset]) => `${partition}: ${offset}`).join(', ');
-    await world.request(life, this.#server, `commit {${said}}`, () => this.group.commit(member, generation, offsets));
+    try {
+      await world.request(life, this.#server, `commit {${said}}`, () => this.group.commit(member, generation, offsets));
+    } catch (error) {
+      if (world.strikes('commit_said_again', this.faults.commit, life.name))
+        await world.later(this.#server, world.below(COMMIT_LATE_MS_MAX), `commit {${said}} is said again`, () =>
+          this.group.sayAgain(member, offsets),
+        );
+      throw error;
+    }
     if (world.strikes('commit_answer_lost', this.faults.commit, life.name)) throw unreachable('a commit');
   }
 }

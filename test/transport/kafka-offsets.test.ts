@@ -31,6 +31,18 @@ test('offsets may have gaps: the frontier is one past the last message taken whe
   expect(offsets.next).toBe(71n);
 });
 
+test('what another member has dealt with is passed over; what comes after it stays open', () => {
+  const offsets = new PartitionOffsets(0n);
+  for (const offset of [0n, 1n, 2n, 3n]) offsets.take(offset);
+  offsets.done(3n);
+  offsets.passTo(2n);
+  expect([offsets.frontier, offsets.next]).toEqual([2n, 4n]);
+  offsets.passTo(1n); // said before: nothing is put back
+  expect([offsets.frontier, offsets.next]).toEqual([2n, 4n]);
+  offsets.passTo(9n);
+  expect([offsets.frontier, offsets.next, offsets.take(8n), offsets.take(9n)]).toEqual([9n, 9n, false, true]);
+});
+
 test('with nothing taken the frontier is where the group goes on', () => {
   expect(new PartitionOffsets(42n).frontier).toBe(42n);
 });

@@ -120,6 +120,58 @@ test.concurrent('a commit that is answered after a rebalance is made again: anot
   await until('the group has it again', () => kafka.committed.get(0) === 2n);
 });
 
+test.concurrent('a member that was taken for dead goes on where the others have come to: it does not put the group back', async () => {
+  const store = gate();
+  await using place = await workplace([6, 0], async () => {
+    await store.opened;
+    return ok(undefined);
+  });
+  const { kafka } = place;
+  const { handlers, commits } = kafka.member;
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 3));
+  await until('a delivery is in hand', () => place.worker.tallies.held[1]?.list().length === 1);
+  kafka.committed.set(0, 5n); // its session was over: another member has stored five
+  handlers.onAssigned([0]);
+  store.open();
+  await until('what it had in hand is stored', () => place.handled.length === 1);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 5, 6));
+  await until('all are committed', () => kafka.committed.get(0) === 6n);
+  for (const commit of commits) expect(commit.get(0)).toBeGreaterThanOrEqual(5n);
+  expect([kafka.members.length, place.kinds()]).toEqual([1, []]);
+});
+
+test.concurrent('messages that arrive before it is known again where the group stands wait for that', async () => {
+  await using place = await workplace([6, 0]);
+  const { kafka } = place;
+  const { handlers } = kafka.member;
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 1));
+  await until('one is committed', () => kafka.committed.get(0) === 1n);
+  kafka.committed.set(0, 4n);
+  handlers.onAssigned([0]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 4, 5)); // at once
+  handlers.onAssigned([0]); // the same again, as a client that joins twice says it
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0, 5, 6));
+  await until('all are committed', () => kafka.committed.get(0) === 6n);
+  expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 5', 'node-0 6']);
+  expect([kafka.members.length, place.kinds()]).toEqual([1, []]);
+});
+
+test.concurrent('a group that was put back by a late commit is told again, also when nothing new comes', async () => {
+  await using place = await workplace([4, 0]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  await until('all are committed', () => kafka.committed.get(0) === 4n);
+  kafka.committed.set(0, 1n); // of a member that was frozen, whose client said it in the name of the new generation
+  await until('the group stands there again', () => kafka.committed.get(0) === 4n);
+  kafka.committed.delete(0); // a coordinator that has forgotten
+  await until('and again', () => kafka.committed.get(0) === 4n);
+  expect([kafka.members.length, place.kinds()]).toEqual([1, ['kafka_commit_failed', 'kafka_commit_failed']]);
+  expect(place.events[0]?.reason).toBe('the group was put back from offset 4 of partition 0 to 1');
+});
+
 test.concurrent('messages that a rebalance brings again are not stored again, and the commit is said again to the new generation', async () => {
   await using place = await workplace([3, 0]);
   const { kafka } = place;
