@@ -173,24 +173,27 @@ export type Scan = {
   readonly frames: readonly FoundFrame[];
   /** Bytes after the last whole frame. */
   readonly tail_bytes: number;
-  /** True when damaged bytes lie before a whole frame: not a torn tail. */
+  /** True when damaged bytes lie before a whole frame, or say a version behind one: not a torn tail. */
   readonly damaged_middle: boolean;
 };
 
 /**
  * Walks `bytes`; after a damaged stretch it looks for the next whole frame. O(bytes) plus one CRC a candidate. Throws
- * LW-FRAME-VERSION where a newer version's frame follows a whole one or begins the file.
+ * LW-FRAME-VERSION where a newer version's frame begins the file and no frame of a known one is in it: a file has one
+ * writer, so beside whole frames another version is a flipped bit.
  */
 export function scanFrames(bytes: Buffer, table: TableName): Scan {
   const frames: FoundFrame[] = [];
   let offset = 0;
   let damaged_middle = false;
   while (offset < bytes.length) {
-    const here = frameAt(bytes, offset, table);
-    const fault = here === null ? versionFault(bytes, offset) : null;
-    if (fault !== null) throw new LeewayError('LW-FRAME-VERSION', fault);
-    const found = here ?? nextFrame(bytes, offset + 1, table);
-    if (found === null) break;
+    const found = frameAt(bytes, offset, table) ?? nextFrame(bytes, offset + 1, table);
+    if (found === null) {
+      const fault = versionFault(bytes, offset);
+      if (fault !== null && frames.length === 0) throw new LeewayError('LW-FRAME-VERSION', fault);
+      damaged_middle ||= fault !== null;
+      break;
+    }
     if (found.start !== offset) damaged_middle = true;
     frames.push(found);
     offset = found.end;

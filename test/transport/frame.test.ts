@@ -43,7 +43,10 @@ test('a frame of a newer version is neither damage nor a torn tail: it is refuse
     message: 'a frame of version LW3; understood here: LW1, LW2',
   });
   expect(() => scanFrames(newer, 'step')).toThrow(expected);
-  expect(() => scanFrames(Buffer.concat([frame(1, 3), newer]), 'step')).toThrow(expected);
+  expect(() => scanFrames(Buffer.concat([newer, newer]), 'step')).toThrow(expected);
+  // a file has one writer: beside a whole frame another version is damage, and no tail that may be cut off
+  for (const bytes of [Buffer.concat([frame(1, 3), newer]), Buffer.concat([newer, frame(1, 3)])])
+    expect(scanFrames(bytes, 'step')).toMatchObject({ frames: [{ header: { sequence: 1 } }], damaged_middle: true });
   // damage says no version: the whole frames around it are found as ever
   const torn = frame(2, 3).subarray(0, 40);
   expect(scanFrames(Buffer.concat([frame(1, 3), torn, frame(3, 3)]), 'step').frames).toHaveLength(2);

@@ -113,12 +113,10 @@ test('a file that a newer version wrote stops the start and stays as it is, byte
   {
     await using bus = await open(directory.path);
     await bus.publish(batch(1), signal);
-    await bus.publish(batch(2), signal);
   }
   const file = await onlyFile(directory.path);
   const bytes = await readFile(file);
-  const second = bytes.lastIndexOf('LW1 ');
-  bytes.write('LW3 ', second, 'latin1');
+  bytes.write('LW3 ', bytes.indexOf('LW1 '), 'latin1');
   await writeFile(file, bytes);
   await expect(open(directory.path)).rejects.toMatchObject({
     code: 'LW-FRAME-VERSION',
@@ -127,6 +125,22 @@ test('a file that a newer version wrote stops the start and stays as it is, byte
     ),
   });
   expect((await readFile(file)).equals(bytes)).toBe(true);
+});
+
+test('a bit that makes one frame look newer than its neighbours costs that frame and not the start', async () => {
+  await using directory = await scratchDirectory();
+  {
+    await using bus = await open(directory.path);
+    for (const sequence of [1, 2, 3]) await bus.publish(batch(sequence), signal);
+  }
+  const file = await onlyFile(directory.path);
+  const bytes = await readFile(file);
+  const last = bytes.lastIndexOf('LW1 ') + 2;
+  bytes[last] = (bytes[last] ?? 0) ^ 2; // '1' is 0x31, '3' is 0x33
+  await writeFile(file, bytes);
+  await using bus = await open(directory.path);
+  expect(bus.backlog()).toMatchObject({ frames: 2, damaged_frames: 1, torn_frames: 1 });
+  expect(await readFile(await onlyFile(directory.path, '.bad'))).toEqual(bytes);
 });
 
 test('damage in the middle costs its own frame only; the damaged file is kept beside', async () => {
