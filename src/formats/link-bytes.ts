@@ -1,4 +1,5 @@
 import { LeewayError } from '../core/errors.ts';
+import { ByteWriter } from './byte-writer.ts';
 
 /**
  * Primitives of the collector → gateway codec: unsigned varints (LEB128), signed varints, doubles, texts and packed bits.
@@ -7,32 +8,14 @@ import { LeewayError } from '../core/errors.ts';
 
 const CAPACITY_BYTES = 1024;
 
-export class LinkWriter {
-  #bytes: Buffer;
-  #length = 0;
-
+export class LinkWriter extends ByteWriter {
   constructor(capacity_bytes = CAPACITY_BYTES) {
-    this.#bytes = Buffer.allocUnsafeSlow(capacity_bytes);
-  }
-
-  get length(): number {
-    return this.#length;
+    super(capacity_bytes);
   }
 
   byte(value: number): void {
-    this.#reserve(1);
-    this.#bytes[this.#length++] = value;
-  }
-
-  /** An integer in 0..2^53. */
-  varint(value: number): void {
-    this.#reserve(8);
-    let rest = value;
-    while (rest > 127) {
-      this.#bytes[this.#length++] = (rest % 128) | 128;
-      rest = Math.floor(rest / 128);
-    }
-    this.#bytes[this.#length++] = rest;
+    this.reserve(1);
+    this.bytes[this.end++] = value;
   }
 
   /** A safe integer: its sign and lowest 6 bits in the first byte, the rest as a varint after it. */
@@ -45,8 +28,8 @@ export class LinkWriter {
   }
 
   float64(value: number): void {
-    this.#reserve(8);
-    this.#length = this.#bytes.writeDoubleLE(value, this.#length);
+    this.reserve(8);
+    this.end = this.bytes.writeDoubleLE(value, this.end);
   }
 
   /** UTF-8, or UTF-16 where lone surrogates make that impossible; twice the size in bytes, plus 1 for UTF-16, goes first. */
@@ -54,19 +37,13 @@ export class LinkWriter {
     const encoding = value.isWellFormed() ? 'utf8' : 'utf16le';
     const bytes = Buffer.byteLength(value, encoding);
     this.varint(bytes * 2 + (encoding === 'utf8' ? 0 : 1));
-    this.#reserve(bytes);
-    this.#length += this.#bytes.write(value, this.#length, encoding);
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#bytes.set(bytes, this.#length);
-    this.#length += bytes.length;
+    this.reserve(bytes);
+    this.end += this.bytes.write(value, this.end, encoding);
   }
 
   /** `value − base` in `width` bits each (0 to 53), lowest bits first. */
   packed(values: Float64Array, base: number, width: number): void {
-    this.#reserve(Math.ceil((values.length * width) / 8));
+    this.reserve(Math.ceil((values.length * width) / 8));
     let byte = 0;
     let used = 0;
     for (const value of values) {
@@ -79,23 +56,12 @@ export class LinkWriter {
         left -= taken;
         used += taken;
         if (used < 8) continue;
-        this.#bytes[this.#length++] = byte;
+        this.bytes[this.end++] = byte;
         byte = 0;
         used = 0;
       }
     }
-    if (used > 0) this.#bytes[this.#length++] = byte;
-  }
-
-  take(): Buffer {
-    return this.#bytes.subarray(0, this.#length);
-  }
-
-  #reserve(size: number): void {
-    if (this.#length + size <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.#bytes.length * 2, this.#length + size));
-    this.#bytes.copy(larger, 0, 0, this.#length);
-    this.#bytes = larger;
+    if (used > 0) this.bytes[this.end++] = byte;
   }
 }
 

@@ -55,3 +55,16 @@ export function hasField(reader: ProtobufReader, { start, end }: Span, wanted: (
   reader.at = start;
   return found;
 }
+
+/** How many fields of the message `wanted` accepts. The cursor is at its end. */
+export function countFields(reader: ProtobufReader, { start, end }: Span, wanted: (tag: number) => boolean): number {
+  let count = 0;
+  reader.at = start;
+  while (reader.at < end) {
+    const tag = reader.tag();
+    if (wanted(tag)) count++;
+    reader.skip(tag, end);
+  }
+  reader.within(end);
+  return count;
+}

@@ -1,77 +1,43 @@
+import { ByteWriter } from './byte-writer.ts';
+
 /**
  * ClickHouse Native blocks as in files and HTTP bodies (revision 0): varint columns, varint rows, then per column its
  * name, its type and its values. Source: ClickHouse docs "Native", checked against engine 26.7 by the store's tests.
  * A block of zero rows ends a file silently for the engine: never write one.
  */
 
-/** A growing buffer with the primitives of the format. Not reused: `take` hands its bytes over without a copy. */
-export class NativeWriter {
-  #bytes: Buffer;
-  #length = 0;
-
+/** The primitives of the format. */
+export class NativeWriter extends ByteWriter {
   constructor(capacity_bytes = 4096) {
-    this.#bytes = Buffer.allocUnsafeSlow(capacity_bytes);
-  }
-
-  get length(): number {
-    return this.#length;
-  }
-
-  /** Unsigned LEB128 of an integer in 0..2^53. */
-  varint(value: number): void {
-    this.#reserve(8);
-    let rest = value;
-    while (rest > 127) {
-      this.#bytes[this.#length++] = (rest % 128) | 128;
-      rest = Math.floor(rest / 128);
-    }
-    this.#bytes[this.#length++] = rest;
+    super(capacity_bytes);
   }
 
   /** Varint byte length, then UTF-8. */
   string(value: string): void {
-    this.#reserve(value.length * 3 + 8);
-    const start = this.#length;
-    const size = this.#bytes.write(value, start + 1, 'utf8');
+    this.reserve(value.length * 3 + 8);
+    const start = this.end;
+    const size = this.bytes.write(value, start + 1, 'utf8');
     if (size < 128) {
-      this.#bytes[start] = size;
-      this.#length = start + 1 + size;
+      this.bytes[start] = size;
+      this.end = start + 1 + size;
       return;
     }
     this.varint(size);
-    const body = this.#length;
-    this.#length = body + this.#bytes.write(value, body, 'utf8');
+    const body = this.end;
+    this.end = body + this.bytes.write(value, body, 'utf8');
   }
 
   /** Repeats the bytes [from, to) of this writer: a value equal to the one before costs no encoding. */
   repeat(from: number, to: number): void {
-    this.#reserve(to - from);
-    this.#bytes.copyWithin(this.#length, from, to);
-    this.#length += to - from;
-  }
-
-  /** Bytes as they are: the values of a fixed-width column (little endian, as every supported platform). */
-  raw(view: ArrayBufferView): void {
-    this.#reserve(view.byteLength);
-    this.#bytes.set(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), this.#length);
-    this.#length += view.byteLength;
+    this.reserve(to - from);
+    this.bytes.copyWithin(this.end, from, to);
+    this.end += to - from;
   }
 
   /** Head of a column. */
   column(name: string, type: string): void {
     this.string(name);
     this.string(type);
-  }
-
-  take(): Buffer {
-    return this.#bytes.subarray(0, this.#length);
-  }
-
-  #reserve(size: number): void {
-    if (this.#length + size <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.#bytes.length * 2, this.#length + size));
-    this.#bytes.copy(larger, 0, 0, this.#length);
-    this.#bytes = larger;
   }
 }
 

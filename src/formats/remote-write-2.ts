@@ -2,7 +2,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import { Decoded, type DecodedSamples, decodeBody, type SampleTarget, TIME_FAULT } from './decoded-samples.ts';
 import { exactBits } from './exact-number.ts';
-import { hasField, reordered } from './message-fields.ts';
+import { countFields, hasField, reordered } from './message-fields.ts';
 import { metricKind } from './metric-kind.ts';
 import { each, readHistogram } from './native-histogram.ts';
 import { ProtobufReader, WIRE } from './protobuf-reader.ts';
@@ -41,6 +41,7 @@ const FAULTS = {
   exemplar: { code: 'exemplar_labels', reason: 'an exemplar without labels' },
 } as const satisfies Record<string, LabelFault>;
 
+const isPoint = (tag: number): boolean => tag === SAMPLES || tag === HISTOGRAMS;
 const isRefs = (tag: number): boolean => tag === LABEL_REFS || tag === LABEL_REF;
 
 /**
@@ -360,15 +361,7 @@ class RemoteWrite2 {
 
   /** Passes over a series, counting what it held. */
   #refuse(start: number, end: number, fault: LabelFault): void {
-    const reader = this.#reader;
-    reader.at = start;
-    let points = 0;
-    while (reader.at < end) {
-      const tag = reader.tag();
-      if (tag === SAMPLES || tag === HISTOGRAMS) points++;
-      reader.skip(tag, end);
-    }
-    reader.within(end);
+    const points = countFields(this.#reader, { start, end }, isPoint);
     this.#decoded.refuse(fault, Math.max(points, 1));
   }
 }

@@ -1,7 +1,7 @@
 import type { Outcome } from '../core/outcome.ts';
 import { Decoded, type DecodedSamples, decodeBody, type SampleTarget, TIME_FAULT } from './decoded-samples.ts';
 import { exactBits } from './exact-number.ts';
-import { fieldsOf, hasField, reordered, textField } from './message-fields.ts';
+import { countFields, fieldsOf, hasField, reordered, textField } from './message-fields.ts';
 import { metricKind } from './metric-kind.ts';
 import { readHistogram } from './native-histogram.ts';
 import { ProtobufReader } from './protobuf-reader.ts';
@@ -26,6 +26,7 @@ export function decodeRemoteWrite(body: Uint8Array, target: SampleTarget): Outco
   return decodeBody(target, (decoded) => new RemoteWrite(body, target, decoded).decode());
 }
 
+const isPoint = (tag: number): boolean => tag === SAMPLES || tag === HISTOGRAMS;
 const isLabel = (tag: number): boolean => tag === LABELS;
 
 class RemoteWrite {
@@ -144,15 +145,7 @@ class RemoteWrite {
 
   /** Passes over a series, counting what it held. */
   #refuse(start: number, end: number, fault: LabelFault): void {
-    const reader = this.#reader;
-    reader.at = start;
-    let points = 0;
-    while (reader.at < end) {
-      const tag = reader.tag();
-      if (tag === SAMPLES || tag === HISTOGRAMS) points++;
-      reader.skip(tag, end);
-    }
-    reader.within(end);
+    const points = countFields(this.#reader, { start, end }, isPoint);
     this.#decoded.refuse(fault, Math.max(points, 1));
   }
 
