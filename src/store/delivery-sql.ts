@@ -3,6 +3,7 @@ import { SAMPLES, type TableName } from '../core/tables.ts';
 import { frameColumns } from '../formats/record-rows.ts';
 import { quoted } from './names.ts';
 import { type SampleLineage, sampleSelect, sampleStructure } from './sample-schema.ts';
+import type { TimeSpan } from './sample-times.ts';
 import { keyColumns, tableName } from './schema.ts';
 
 /**
@@ -70,7 +71,7 @@ WHERE at >= span.1 AND at <= span.2 AND (${key}) IN (SELECT ${key} FROM incoming
 }
 
 /** Answers with a row where the store holds any sample of a span of time; parts outside of it are not read. */
-export function anySample({ from_ms, to_ms }: { readonly from_ms: number; readonly to_ms: number }): string {
+export function anySample({ from_ms, to_ms }: TimeSpan): string {
   const bound = (at_ms: number): string => `fromUnixTimestamp64Milli(toInt64(${at_ms}), 'UTC')`;
   return `SELECT 1 AS found FROM ${tableName(SAMPLES)} WHERE at >= ${bound(from_ms)} AND at <= ${bound(to_ms)} LIMIT 1`;
 }

@@ -7,7 +7,8 @@ import type { Concurrency } from './concurrency.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { MEMORY_CODE, POISON_CODES, PUSHBACK_CODES } from './engine-codes.ts';
 import { frameSpans, lineageBlocks, type Span } from './frame-spans.ts';
-import { insertAll, type Insertion, type Ledger, minutesOf, withIncoming } from './insertion.ts';
+import { insertAll, type Insertion, type Ledger, withIncoming } from './insertion.ts';
+import { minutesOf } from './sample-times.ts';
 
 /** Rows of one insert: below the 1,048,449 of a block, so that a day's rows are one part and appear at once. */
 const INSERT_ROWS_MAX = 1_000_000;

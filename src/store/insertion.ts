@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Delivery, FrameHeader } from '../core/ports.ts';
-import { sampleBlocks, SampleWords } from '../formats/sample-frame.ts';
 import type { AccountReader } from './account.ts';
 import {
   countIncoming,
@@ -18,27 +17,6 @@ import {
 import type { Blocks, WritingSession } from './engine.ts';
 import { FRAMES } from './names.ts';
 import { markDirty } from './rollup.ts';
-
-/** The last minute that a roll-up's DateTime can say: in 2106. Samples beyond it, or before 1970, are not rolled up. */
-const MINUTE_MAX = 71_582_787;
-
-/** Unix minutes that the samples of whole blocks lie in; none for what are no such blocks. */
-export function minutesOf(bytes: Buffer): Set<number> {
-  const minutes = new Set<number>();
-  const words = new SampleWords();
-  let last = -1;
-  for (const block of sampleBlocks(bytes) ?? []) {
-    const { times } = words.read(bytes, block);
-    for (let word = 0; word < block.rows * 2; word += 2) {
-      const at_ms = ((times[word] as number) >>> 0) + (times[word + 1] as number) * 4_294_967_296; // word + 1 < rows * 2
-      const minute = Math.floor(at_ms / 60_000);
-      if (minute === last) continue;
-      last = minute;
-      if (minute >= 0 && minute <= MINUTE_MAX) minutes.add(minute);
-    }
-  }
-  return minutes;
-}
 
 /** Minutes remembered as marked: a week of them. */
 const MARKED_MAX = 10_080;

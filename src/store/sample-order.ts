@@ -1,4 +1,5 @@
 import { sampleBlocks, SampleWords } from '../formats/sample-frame.ts';
+import type { TimeSpan } from './sample-times.ts';
 
 /** Series whose newest time is remembered: 24 bytes each, 100 MB at most. */
 const SERIES_MAX = 4_000_000;
@@ -10,11 +11,13 @@ export type SampleLook = {
   readonly rows: number;
   /** Series that may hold samples of the store, each once; null when that cannot be told: ask for all. */
   readonly unsure: readonly bigint[] | null;
-  /** Unix ms of the first and the last sample. */
-  readonly span: { readonly from_ms: number; readonly to_ms: number };
+  readonly span: TimeSpan;
   /** True when every unsure series is one never seen here, its samples in order: none is stored if the store has nothing of the span. */
   readonly isInOrder: boolean;
 };
+
+/** What was seen so far of a file. */
+type Seen = { readonly unsure: Map<number, bigint>; from_ms: number; to_ms: number; isInOrder: boolean };
 
 /**
  * Which samples of a file may be stored already. A sample later than every earlier one of its series is new, and nearly
@@ -35,34 +38,39 @@ export class SampleOrder {
   look(bytes: Buffer): SampleLook | null {
     const blocks = sampleBlocks(bytes);
     if (blocks === null) return null;
-    const unsure = new Map<number, bigint>();
-    let total = 0;
-    let from_ms = Infinity;
-    let to_ms = -Infinity;
-    let isInOrder = true;
+    const seen: Seen = { unsure: new Map(), from_ms: Infinity, to_ms: -Infinity, isInOrder: true };
+    let rows = 0;
     for (const block of blocks) {
       const { ids, times } = this.#words.read(bytes, block);
-      total += block.rows;
-      for (let word = 0; word < block.rows * 2; word += 2) {
-        const low = ids[word] as number; // word + 1 < rows * 2, the length of both
-        const high = ids[word + 1] as number; // as above
-        const at_ms = ((times[word] as number) >>> 0) + (times[word + 1] as number) * TWO_32; // as above
-        if (at_ms < from_ms) from_ms = at_ms;
-        if (at_ms > to_ms) to_ms = at_ms;
-        const series = this.#find(low, high);
-        if (series === -1) unsure.set(this.#add(low, high, at_ms), idOf(low, high));
-        else if (at_ms > (this.#newest[series] as number))
-          this.#newest[series] = at_ms; // series < count
-        else {
-          unsure.set(series, idOf(low, high));
-          isInOrder = false;
-        }
+      this.#lookAt(ids, times, seen);
+      rows += block.rows;
+    }
+    const { unsure, from_ms, to_ms, isInOrder } = seen;
+    const isKnown = this.#count <= SERIES_MAX;
+    if (!isKnown) this.#forget();
+    return { rows, unsure: isKnown ? [...unsure.values()] : null, span: { from_ms, to_ms }, isInOrder };
+  }
+
+  /** One block. A function of its own: called often, it is compiled after the first files and not after the first minutes. */
+  #lookAt(ids: Int32Array, times: Int32Array, seen: Seen): void {
+    let { from_ms, to_ms } = seen;
+    for (let word = 0; word < ids.length; word += 2) {
+      const low = ids[word] as number; // word + 1 < the length of both, which is even
+      const high = ids[word + 1] as number; // as above
+      const at_ms = ((times[word] as number) >>> 0) + (times[word + 1] as number) * TWO_32; // as above
+      if (at_ms < from_ms) from_ms = at_ms;
+      if (at_ms > to_ms) to_ms = at_ms;
+      const series = this.#find(low, high);
+      if (series === -1) seen.unsure.set(this.#add(low, high, at_ms), idOf(low, high));
+      else if (at_ms > (this.#newest[series] as number))
+        this.#newest[series] = at_ms; // series < count
+      else {
+        seen.unsure.set(series, idOf(low, high));
+        seen.isInOrder = false;
       }
     }
-    const seen = { rows: total, span: { from_ms, to_ms }, isInOrder };
-    if (this.#count <= SERIES_MAX) return { ...seen, unsure: [...unsure.values()] };
-    this.#forget();
-    return { ...seen, unsure: null };
+    seen.from_ms = from_ms;
+    seen.to_ms = to_ms;
   }
 
   #find(low: number, high: number): number {

@@ -7,16 +7,9 @@ import { SAMPLES } from '../core/tables.ts';
 import { anySample, insertBlocks, structureOf, type Taken } from './delivery-sql.ts';
 import { type Engine, EngineError, type WritingSession } from './engine.ts';
 import { PASSING_CODES } from './engine-codes.ts';
-import {
-  type Inserted,
-  type Insertion,
-  insertAll,
-  type Ledger,
-  loadBlocks,
-  minutesOf,
-  withIncoming,
-} from './insertion.ts';
+import { type Inserted, type Insertion, insertAll, type Ledger, loadBlocks, withIncoming } from './insertion.ts';
 import { type SampleLook, SampleOrder } from './sample-order.ts';
+import { minutesOf } from './sample-times.ts';
 
 const NO_DUPLICATES: Inserted['duplicates'] = new Map();
 
@@ -42,13 +35,14 @@ export class WholeInsertion implements Insertion {
       return await this.#engine.write(async (session) => {
         signal.throwIfAborted();
         const bytes = delivery.table === SAMPLES ? (delivery.bytes ?? (await readFile(delivery.path))) : null;
-        const { found, duplicates } = await (bytes === null
+        const look = bytes === null ? null : this.#order.look(bytes);
+        const { found, duplicates } = await (look === null
           ? insertFile(session, delivery)
-          : this.#insertSamples(session, delivery, bytes));
+          : insertSamples(session, delivery, look));
         // what the engine does not see it would not store, and say nothing
         if (found !== delivery.rows)
           return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${delivery.path}`);
-        if (bytes !== null) await this.#ledger.mark(session, minutesOf(bytes));
+        if (bytes !== null) await this.#ledger.mark(session, minutesOf(bytes, look?.span));
         await this.#ledger.note(session, delivery.frames, duplicates);
         return ok(undefined);
       }, signal);
@@ -56,29 +50,27 @@ export class WholeInsertion implements Insertion {
       return insertOutcome(error);
     }
   }
+}
 
-  /** Nearly all samples are later than any of their series; only where they are not the store is asked what it holds. */
-  async #insertSamples(session: WritingSession, delivery: Delivery, bytes: Buffer): Promise<Inserted> {
-    const look = this.#order.look(bytes);
-    if (look === null) return insertFile(session, delivery);
-    const { rows: found, unsure } = look;
-    if (found !== delivery.rows) return { found, duplicates: NO_DUPLICATES };
-    const ids = (await isNew(session, look)) ? [] : unsure;
-    if (ids === null || ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
-    const rows = { ...delivery, sample_lineage: 'origin' } as const;
-    const blocks = { path: path.resolve(delivery.path) };
-    const insert = (taken: Taken): Promise<void> =>
-      session.read(blocks, structureOf(rows), (source) => insertBlocks(rows, source, taken));
-    if (ids.length === 0) {
-      await insert('all');
-      return { found, duplicates: NO_DUPLICATES };
-    }
-    return withIncoming(session, async () => {
-      const { duplicates } = await loadBlocks(session, rows, blocks, ids);
-      await insert(duplicates.size === 0 ? 'all' : 'fresh');
-      return { found, duplicates };
-    });
+/** Nearly all samples are later than any of their series; only where they are not the store is asked what it holds. */
+async function insertSamples(session: WritingSession, delivery: Delivery, look: SampleLook): Promise<Inserted> {
+  const { rows: found, unsure } = look;
+  if (found !== delivery.rows) return { found, duplicates: NO_DUPLICATES };
+  const ids = (await isNew(session, look)) ? [] : unsure;
+  if (ids === null || ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
+  const rows = { ...delivery, sample_lineage: 'origin' } as const;
+  const blocks = { path: path.resolve(delivery.path) };
+  const insert = (taken: Taken): Promise<void> =>
+    session.read(blocks, structureOf(rows), (source) => insertBlocks(rows, source, taken));
+  if (ids.length === 0) {
+    await insert('all');
+    return { found, duplicates: NO_DUPLICATES };
   }
+  return withIncoming(session, async () => {
+    const { duplicates } = await loadBlocks(session, rows, blocks, ids);
+    await insert(duplicates.size === 0 ? 'all' : 'fresh');
+    return { found, duplicates };
+  });
 }
 
 /** Whether nothing of a file can be stored already. After a start all series are new, and looking up each costs five inserts. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { integerBelow, seededRandom } from '../../src/core/random.ts';
 import { SampleOrder } from '../../src/store/sample-order.ts';
-import { minutesOf } from '../../src/store/insertion.ts';
+import { minutesOf } from '../../src/store/sample-times.ts';
 import { sampleFile, type TestSample } from '../contract/frames.ts';
 
 const sample = (id: bigint, at_ms: number): TestSample => ({ id, at_ms, value: 1 });
@@ -61,4 +61,7 @@ test('minutes of samples are those of the years that a roll-up can say', () => {
     [sample(1n, -1), sample(1n, 2 ** 52)],
   ]);
   expect(minutesOf(file)).toEqual(new Set([0, 1]));
+  expect(minutesOf(file, { from_ms: -1, to_ms: 2 ** 52 })).toEqual(new Set([0, 1]));
+  expect(minutesOf(file, { from_ms: 60_000, to_ms: 119_999 })).toEqual(new Set([1])); // taken at its word
+  expect(minutesOf(file, { from_ms: -5, to_ms: -1 })).toEqual(new Set());
 });
