@@ -1,4 +1,4 @@
-import { ConnectionPool, ProtocolError, Reader, Writer } from '@platformatic/kafka';
+import { ConnectionPool, Consumer, ProtocolError, Reader, Writer } from '@platformatic/kafka';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { platformaticDriver } from '../../src/transport/platformatic-driver.ts';
 
@@ -178,6 +178,26 @@ async function joined(committed: bigint | null, onCommit: () => void = () => und
     },
   };
 }
+
+test('@platformatic/kafka 1.35.0 still says a refused commit again in the name of the next generation: the driver must not use it', async () => {
+  broker = new PlayedBroker();
+  const settings = { clientId: 'c', groupId: 'workers', bootstrapBrokers: ['played:1'], retries: 2 };
+  const consumer = new Consumer({
+    ...settings,
+    sessionTimeout: 6_000,
+    rebalanceTimeout: 6_000,
+    heartbeatInterval: 2_000,
+  });
+  await consumer.joinGroup({ protocols: [{ name: 'RoundRobinAssigner', version: 1 }] });
+  broker.generation = 3;
+  broker.share = [0, 2];
+  broker.committed.set(1, 25n);
+  await consumer.commit({ offsets: [{ topic: TOPIC, partition: 1, offset: 5n, leaderEpoch: -1 }] });
+  const stale = new Map([[1, 5n]]);
+  expect(broker.asked).toEqual([1, 3].map((generation) => ({ generation, offsets: stale })));
+  expect(broker.committed.get(1)).toBe(5n); // the fault: partition 1 is another member's
+  await new Promise<void>((resolve) => consumer.close(true, () => resolve()));
+});
 
 test('a commit of a generation that is over is refused and not said again in the name of the next one', async () => {
   await using place = await joined(0n);
