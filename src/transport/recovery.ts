@@ -88,9 +88,10 @@ export async function recoverFile(
   const scan = scanned(bytes, identity.table, identity.path);
   const headers = scan.frames.map((frame) => frame.header);
   const damaged = scan.damaged_middle ? 1 : 0;
-  const torn = scan.tail_bytes > 0 || file.length > bytes.length ? 1 : 0;
+  const tail = file.subarray(bytes.length - scan.tail_bytes);
+  const torn = isRoom(tail) ? 0 : 1;
   if (damaged === 1) await salvage(disk, identity.path, bytes, scan.frames);
-  else if (scan.frames.length > 0 && torn === 1) await disk.truncate(identity.path, bytes.length - scan.tail_bytes);
+  else if (scan.frames.length > 0 && tail.length > 0) await disk.truncate(identity.path, file.length - tail.length);
   if (scan.frames.length === 0) {
     await disk.unlink(identity.path);
     return { segment: null, headers, torn, damaged };
@@ -107,6 +108,11 @@ export async function recoverFile(
   const segment = { ...identity, ...counts, closed: Promise.resolve() };
   const whole = damaged === 0 ? { bytes: bytes.subarray(0, size) } : {};
   return { segment, headers, torn, damaged, ...whole };
+}
+
+/** Whether bytes are nothing but room that was made ahead (SpoolDisk.create) and never used. */
+function isRoom(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0);
 }
 
 /** As scanFrames; a newer version's frames stop the start with the name of their file: nothing of it is cut or deleted. */

@@ -122,7 +122,7 @@ export class SpoolShelf {
     const number = this.#next_number++;
     const file = path.join(directory, segmentFile(number, table));
     const identity = { number, table, path: file, born_ms: clock.now_ms() };
-    const segment = new OpenSegment(identity, await disk.create(file), clock.elapsed_ms());
+    const segment = new OpenSegment(identity, await disk.create(file, 'ahead'), clock.elapsed_ms());
     this.#open.set(table, segment);
     onChange();
     return segment;

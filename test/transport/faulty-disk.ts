@@ -42,7 +42,7 @@ export function faultyDisk(fails: (operation: DiskOperation, file: string) => bo
   return {
     ...real,
     list: (directory) => step('list', directory, () => real.list(directory)),
-    create: async (file) => opened(file, await step('create', file, () => real.create(file))),
+    create: async (file, room) => opened(file, await step('create', file, () => real.create(file, room))),
     read: (file) => step('read', file, () => real.read(file)),
     sync: (file) => step('sync', file, () => real.sync(file)),
     rename: (file, to) => step('rename', file, () => real.rename(file, to)),
