@@ -1,5 +1,5 @@
 // What decompression bombs cost a running service: the worst growth of resident memory and CPU of three rounds, and the time
-// to each answer. Exits with 1 above 64 MB, 200 ms of CPU or 200 ms in the best round, and for any answer but 413 and 400. Run: node test/bench/bombs.ts
+// to each answer. Exits with 1 above 64 MB, 200 ms of CPU or 200 ms in the best round, and for any answer but 413 and 400. Run: npm run bench bombs
 import { gzipSync } from 'node:zlib';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { pause, startService } from '../integration/running-service.ts';

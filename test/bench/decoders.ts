@@ -1,5 +1,5 @@
 // CPU nanoseconds a sample of the open-ingest decoders, warm, on bodies like a GPU fleet's: 125 nodes × 8 ranks × 20 metrics.
-// Run: node test/bench/decoders.ts [rounds]
+// Run: npm run bench decoders -- [rounds]
 import { ok, type Outcome } from '../../src/core/outcome.ts';
 import { integerBelow, seededRandom } from '../../src/core/random.ts';
 import { LIMITS } from '../../src/core/limits.ts';

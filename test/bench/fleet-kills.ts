@@ -1,7 +1,7 @@
 // The fleet over a real Kafka while its processes are killed: gateway, worker, sidecar and broker each get SIGKILL so many
 // times at random while samples come; then what was acknowledged is compared with what is stored, and roll-ups with raw
 // samples. The last line is the figures as JSON; exits 1 when anything is lost, doubled or wrong. About 10 minutes.
-// Run: node test/bench/fleet-kills.ts --samples 5000000 --kills 10 --seed 1 [--driver platformatic] [--nodes 3]
+// Run: npm run bench fleet-kills -- --samples 5000000 --kills 10 --seed 1 [--driver platformatic] [--nodes 3]
 //      [--gap 30] seconds between two kills of one kind   [--sources 8] [--series 500] [--gateways 2] [--workers 2]
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

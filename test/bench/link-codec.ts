@@ -1,6 +1,6 @@
 // Bytes and time of a sample on the link from a collector to a gateway: 8 GPUs x 22 values a second, seeded, in messages of 1,
 // 5, 10 and 60 s. Everything is counted: names, node, GPU, times, identity, compression; not the HTTP head. Exits with 1 above
-// the budget. Run: node test/bench/link-codec.ts [seed]
+// the budget. Run: npm run bench link-codec -- [seed]
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { decodeLink, encodeLink } from '../../src/formats/link-batch.ts';
 import { GPUS, NodeCorpus, VALUES } from '../transport/link-corpus.ts';

@@ -1,5 +1,5 @@
 // One source sends more series than its cap to a real service: what another source notices, and what is told of it.
-// Run: node test/bench/series-explosion.ts [series]
+// Run: npm run bench series-explosion -- [series]
 import { readFileSync } from 'node:fs';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 import { type TestSeries, writeRequest } from '../formats/remote-write-messages.ts';

@@ -1,6 +1,6 @@
 // Memory and CPU of one sidecar at 1 Hz: host, nvidia (a stand-in program with 8 GPUs) and workload (8 ranks) enabled,
 // read from /proc/<pid>. Exits with 1 above the budget, which holds from the second start on (NODE_COMPILE_CACHE=DIR): the
-// first one also holds what removes the types. Run: node test/bench/sidecar.ts [seconds] [seconds before]
+// first one also holds what removes the types. Run: npm run bench sidecar -- [seconds] [seconds before]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 // Ingest latency beside 5,000 slow and silent connections: a third says nothing, a third trickles headers, a third
 // trickles a body. Phases without and with them alternate. Exits with 1 when the p99 with them is more than twice the p99
-// without, or when the service grew above its cap. Run: node test/bench/slow-sockets.ts [seconds a phase] [pairs]
+// without, or when the service grew above its cap. Run: npm run bench slow-sockets -- [seconds a phase] [pairs]
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';

@@ -1,7 +1,7 @@
 // A service whose store hangs for minutes while samples go on arriving: memory, spool and answers over time; afterwards
 // everything that was acknowledged must be in the store, by count and by sum. Exits with 1 when anything is missing or
 // doubled, or when the process grew above its cap.
-// Run: node test/bench/store-down.ts [minutes] [samples a second] [spool GiB]
+// Run: npm run bench store-down -- [minutes] [samples a second] [spool GiB]
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import path from 'node:path';

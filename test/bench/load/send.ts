@@ -1,5 +1,5 @@
 // Makes all requests of a load, says "made" and waits for a line; then sends them over kept connections and prints one JSON line.
-// Run by open-ingest.ts: node test/bench/load/send.ts <url> <mode> <rounds> <samples a second, 0 = as fast as answered>
+// Run by ingest.ts: node test/bench/load/send.ts <url> <mode> <rounds> <samples a second, 0 = as fast as answered>
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { systemClock } from '../../../src/core/clock.ts';

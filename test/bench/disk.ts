@@ -1,5 +1,5 @@
 // Bytes on disk a sample: the samples of the embedded store beside SigNoz's samples_v4 and the OpenTelemetry ClickHouse
-// exporter's gauges, on one corpus, values and times bit for bit the same. Run: node test/bench/disk-bytes.ts
+// exporter's gauges, on one corpus, values and times bit for bit the same. Run: npm run bench disk
 // [--hours 6] [--gpus 32] [--seed 1] [--times jittered,aligned] [--segment-ticks 60] [--peers no] [--codecs yes] [--metrics yes]
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
