@@ -15,7 +15,6 @@ export class Gathering {
   readonly #never = new AbortController().signal;
   #company = 1;
   #writes = 0;
-  #round = 0;
   #wanted = Infinity;
   #go: () => void = () => undefined;
 
@@ -37,14 +36,11 @@ export class Gathering {
   }
 
   async #until(wanted: number): Promise<void> {
-    const round = ++this.#round;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wanted = wanted;
     this.#go = resolve;
-    // never called off: an abort costs more than a timer that finds its round over
-    void this.#clock.sleep(WAIT_MS, this.#never).then(() => {
-      if (round === this.#round) resolve();
-    });
+    // never called off: an abort costs more than a timer that finds its wait over
+    void this.#clock.sleep(WAIT_MS, this.#never).then(resolve);
     await promise;
     this.#wanted = Infinity;
   }
