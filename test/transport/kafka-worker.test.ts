@@ -104,6 +104,25 @@ test.concurrent('offsets of a partition that was given away while its rows were 
   for (const commit of commits) expect(commit.has(0)).toBe(false);
 });
 
+test.concurrent('of a refused delivery nothing more is handed over of a partition that was given away meanwhile', async () => {
+  let lose: () => void = () => undefined;
+  await using place = await workplace([1, 3], ({ frames }) => {
+    if (frames.length < 4) return ok(undefined);
+    lose();
+    return reject('LW-STORE', 'one of them is bad');
+  });
+  const { kafka } = place;
+  const { handlers } = kafka.member;
+  lose = () => handlers.onAssigned([1]);
+  handlers.onAssigned([0, 1]);
+  handlers.onMessages(0, kafka.fetch(TOPIC, 0));
+  handlers.onMessages(1, kafka.fetch(TOPIC, 1));
+  await until('partition 1 is committed', () => kafka.committed.get(1) === 3n);
+  expect(place.handled[0]).toHaveLength(4);
+  // partition 0 is somebody else's now, who may be further
+  expect(place.handled.slice(1).flat()).toEqual(['node-1 1', 'node-1 2', 'node-1 3']);
+});
+
 test.concurrent('a commit that is answered after a rebalance is made again: another coordinator may have forgotten it', async () => {
   await using place = await workplace([2, 0]);
   const { kafka } = place;
