@@ -4,6 +4,7 @@ import type { LeewayRecord } from '../../src/core/records.ts';
 import type { VersionState } from '../../src/pipeline/model-state.ts';
 import { ModelWatch, type WatchOptions } from '../../src/pipeline/model-watch.ts';
 import { loadModelStates, saveModelStates } from '../../src/read/models.ts';
+import { askedStore } from '../contract/asked-store.ts';
 import { type LiveStore, openLiveStore, traffic } from './live-store.ts';
 
 vi.setConfig({ testTimeout: 30_000 }); // a real store on a machine that others use too
@@ -271,20 +272,10 @@ test('state kept in the control store goes on where it was; nothing is judged tw
 
 test('the same look twice changes nothing, and one without news reads no rows', async () => {
   await live.put(rows('idle', { rows: 900 }));
-  const queries: string[] = [];
-  const store = new Proxy(live.store, {
-    get: (target, key) => {
-      const value: unknown = Reflect.get(target, key);
-      if (key !== 'query' || typeof value !== 'function') return value;
-      return (sql: string, ...rest: unknown[]) => {
-        queries.push(sql);
-        return Reflect.apply(value, target, [sql, ...rest]);
-      };
-    },
-  });
+  const { store, asked } = askedStore(live.store);
   const watcher = new ModelWatch(store, OPTIONS);
   const first = structuredClone(await watcher.analyse(start_ms + 92_000, signal));
-  queries.length = 0;
+  asked.length = 0;
   expect(await watcher.analyse(start_ms + 92_000, signal)).toEqual(first);
-  expect(queries.filter((sql) => /leeway\.(prediction|label)/.test(sql))).toEqual([]);
+  expect(asked.filter((sql) => /leeway\.(prediction|label)/.test(sql))).toEqual([]);
 });
