@@ -52,7 +52,8 @@ async function lane(number: number, agent: Agent): Promise<void> {
     if ((index % GROUPS) % CONNECTIONS !== number) continue;
     if (rate > 0) {
       const due_ms = begun_ms + (index * SERIES_A_REQUEST * 1_000) / rate;
-      if (due_ms > performance.now()) await systemClock.sleep(due_ms - performance.now(), forever);
+      const wait_ms = due_ms - performance.now();
+      if (wait_ms > 0) await systemClock.sleep(wait_ms, forever);
     }
     const sent_ms = performance.now();
     const status = await post(agent, bodyOf(index));
