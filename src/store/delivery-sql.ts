@@ -3,7 +3,6 @@ import { SAMPLES, type TableName } from '../core/tables.ts';
 import { frameColumns } from '../formats/record-rows.ts';
 import { quoted } from './names.ts';
 import { type SampleLineage, sampleSelect, sampleStructure } from './sample-schema.ts';
-import type { TimeSpan } from './sample-times.ts';
 import { keyColumns, tableName } from './schema.ts';
 
 /**
@@ -70,10 +69,14 @@ WHERE at >= span.1 AND at <= span.2 AND (${key}) IN (SELECT ${key} FROM incoming
   AND bitNot(precedence) NOT IN (SELECT lin FROM incoming)`;
 }
 
-/** Answers with a row where the store holds any sample of a span of time; parts outside of it are not read. */
-export function anySample({ from_ms, to_ms }: TimeSpan): string {
-  const bound = (at_ms: number): string => `fromUnixTimestamp64Milli(toInt64(${at_ms}), 'UTC')`;
-  return `SELECT 1 AS found FROM ${tableName(SAMPLES)} WHERE at >= ${bound(from_ms)} AND at <= ${bound(to_ms)} LIMIT 1`;
+/** The newest time of all samples, from the bounds of parts; `rows` is 0 where there are none. */
+export const NEWEST_OF_ALL = `SELECT toString(count()) AS rows, toString(toUnixTimestamp64Milli(max(at))) AS newest_ms
+FROM ${tableName(SAMPLES)}`;
+
+/** The newest time of each of the series `ids` that has a sample from `from_ms` on. */
+export function newestOf(ids: readonly bigint[], from_ms: number): string {
+  return `SELECT toString(id) AS id, toString(toUnixTimestamp64Milli(max(at))) AS newest_ms FROM ${tableName(SAMPLES)}
+WHERE at >= fromUnixTimestamp64Milli(toInt64(${from_ms}), 'UTC') AND id IN (${ids.join(', ')}) GROUP BY id`;
 }
 
 /** By lineage, the loaded rows and how many of them are fresh: the first of their key, and not known. */

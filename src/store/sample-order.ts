@@ -9,20 +9,23 @@ const TWO_32 = 4_294_967_296;
 /** A file of samples, looked through once. */
 export type SampleLook = {
   readonly rows: number;
-  /** Series that may hold samples of the store, each once; null when that cannot be told: ask for all. */
-  readonly unsure: readonly bigint[] | null;
+  /** Series that may hold samples of the store, each once. */
+  readonly unsure: readonly bigint[];
+  /** Those among them of which no more is known than the horizon: what the store holds of them can be `learn`ed. */
+  readonly unlearned: readonly bigint[];
   readonly span: TimeSpan;
-  /** True when every unsure series is one never seen here, its samples in order: none is stored if the store has nothing of the span. */
-  readonly isInOrder: boolean;
 };
 
 /** What was seen so far of a file. */
-type Seen = { readonly unsure: Map<number, bigint>; from_ms: number; to_ms: number; isInOrder: boolean };
+type Seen = { readonly unsure: Map<number, bigint>; from_ms: number; to_ms: number };
 
 /**
  * Which samples of a file may be stored already. A sample later than every earlier one of its series is new, and nearly
- * all are; only series with others need to be looked up. Series are numbered as they come, and the one that came after a
- * series last time is tried first: most rows touch memory in order and are never hashed. Rows cost about 10 ns.
+ * all are; only series with others need to be looked up. Of a series that was not seen yet the store may hold anything up
+ * to the horizon, the newest time of all that it held when this began: one sender with a clock far ahead would make every
+ * series unsure for as long, so what the store holds of those that were looked up is learned. Series are numbered as they
+ * come, and the one that came after a series last time is tried first: most rows touch memory in order and are never
+ * hashed. Rows cost about 10 ns.
  */
 export class SampleOrder {
   readonly #words = new SampleWords();
@@ -33,22 +36,41 @@ export class SampleOrder {
   #newest = new Float64Array(CAPACITY_MIN);
   #count = 0;
   #guess = 0;
+  readonly #series_max: number;
+  #horizon_ms: number;
+  #latest_ms = -Infinity;
+
+  /** `horizon_ms`: the newest time of all samples that the store holds, Unix ms; -Infinity where it holds none. */
+  constructor(horizon_ms: number, series_max: number = SERIES_MAX) {
+    this.#horizon_ms = horizon_ms;
+    this.#series_max = series_max;
+  }
 
   /** Remembers the newest times, so that a file that is read again is unsure. Null for what is no file of samples. */
   look(bytes: Buffer): SampleLook | null {
     const blocks = sampleBlocks(bytes);
     if (blocks === null) return null;
-    const seen: Seen = { unsure: new Map(), from_ms: Infinity, to_ms: -Infinity, isInOrder: true };
+    const seen: Seen = { unsure: new Map(), from_ms: Infinity, to_ms: -Infinity };
     let rows = 0;
     for (const block of blocks) {
       const { ids, times } = this.#words.read(bytes, block);
       this.#lookAt(ids, times, seen);
       rows += block.rows;
     }
-    const { unsure, from_ms, to_ms, isInOrder } = seen;
-    const isKnown = this.#count <= SERIES_MAX;
-    if (!isKnown) this.#forget();
-    return { rows, unsure: isKnown ? [...unsure.values()] : null, span: { from_ms, to_ms }, isInOrder };
+    const { unsure, from_ms, to_ms } = seen;
+    const unlearned: bigint[] = [];
+    for (const [series, id] of unsure) if (this.#newest[series] === this.#horizon_ms) unlearned.push(id);
+    this.#latest_ms = Math.max(this.#latest_ms, to_ms);
+    if (this.#count > this.#series_max) this.#forget();
+    return { rows, unsure: [...unsure.values()], unlearned, span: { from_ms, to_ms } };
+  }
+
+  /** Told of series what the store holds: the newest time of each, Unix ms, with all samples that were looked at stored. */
+  learn(newest: ReadonlyMap<bigint, number>): void {
+    for (const [id, newest_ms] of newest) {
+      const series = this.#find(Number(BigInt.asIntN(32, id)), Number(BigInt.asIntN(32, id >> 32n)));
+      if (series !== -1) this.#newest[series] = newest_ms;
+    }
   }
 
   /** One block. A function of its own: called often, it is compiled after the first files and not after the first minutes. */
@@ -60,14 +82,11 @@ export class SampleOrder {
       const at_ms = ((times[word] as number) >>> 0) + (times[word + 1] as number) * TWO_32; // as above
       if (at_ms < from_ms) from_ms = at_ms;
       if (at_ms > to_ms) to_ms = at_ms;
-      const series = this.#find(low, high);
-      if (series === -1) seen.unsure.set(this.#add(low, high, at_ms), idOf(low, high));
-      else if (at_ms > (this.#newest[series] as number))
+      const found = this.#find(low, high);
+      const series = found === -1 ? this.#add(low, high) : found;
+      if (at_ms > (this.#newest[series] as number))
         this.#newest[series] = at_ms; // series < count
-      else {
-        seen.unsure.set(series, idOf(low, high));
-        seen.isInOrder = false;
-      }
+      else seen.unsure.set(series, idOf(low, high));
     }
     seen.from_ms = from_ms;
     seen.to_ms = to_ms;
@@ -89,12 +108,12 @@ export class SampleOrder {
     }
   }
 
-  #add(low: number, high: number, at_ms: number): number {
+  #add(low: number, high: number): number {
     if (this.#count === this.#low.length) this.#grow();
     const series = this.#count++;
     this.#low[series] = low;
     this.#high[series] = high;
-    this.#newest[series] = at_ms;
+    this.#newest[series] = this.#horizon_ms;
     this.#guess = series + 1;
     this.#enter(series);
     return series;
@@ -120,8 +139,9 @@ export class SampleOrder {
     for (let series = 0; series < this.#count; series++) this.#enter(series);
   }
 
-  /** The next sample of each series is unsure once. */
+  /** What was seen is now like what the store held at the beginning. */
   #forget(): void {
+    this.#horizon_ms = Math.max(this.#horizon_ms, this.#latest_ms);
     this.#slots = new Int32Array(CAPACITY_MIN * 2);
     this.#low = new Int32Array(CAPACITY_MIN);
     this.#high = new Int32Array(CAPACITY_MIN);

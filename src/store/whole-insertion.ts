@@ -4,7 +4,7 @@ import { LeewayError } from '../core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
 import type { Delivery } from '../core/ports.ts';
 import { SAMPLES } from '../core/tables.ts';
-import { anySample, insertBlocks, structureOf, type Taken } from './delivery-sql.ts';
+import { insertBlocks, NEWEST_OF_ALL, newestOf, structureOf, type Taken } from './delivery-sql.ts';
 import { type Engine, EngineError, type WritingSession } from './engine.ts';
 import { PASSING_CODES } from './engine-codes.ts';
 import { type Inserted, type Insertion, insertAll, type Ledger, loadBlocks, withIncoming } from './insertion.ts';
@@ -12,6 +12,9 @@ import { type SampleLook, SampleOrder } from './sample-order.ts';
 import { minutesOf } from './sample-times.ts';
 
 const NO_DUPLICATES: Inserted['duplicates'] = new Map();
+
+type Writer = Pick<Engine, 'write'>;
+type Notes = Pick<Ledger, 'mark' | 'note'>;
 
 /** Series named one by one in a statement: 100 KB of text. Beyond them all of the file is looked up. */
 const UNSURE_SERIES_MAX = 5_000;
@@ -21,11 +24,12 @@ const UNSURE_SERIES_MAX = 5_000;
  * and what this process has inserted is all that there is.
  */
 export class WholeInsertion implements Insertion {
-  readonly #engine: Engine;
-  readonly #ledger: Ledger;
-  readonly #order = new SampleOrder();
+  readonly #engine: Writer;
+  readonly #ledger: Notes;
+  /** Begun with the first samples: until then nobody else has written any. */
+  #order: SampleOrder | null = null;
 
-  constructor(engine: Engine, ledger: Ledger) {
+  constructor(engine: Writer, ledger: Notes) {
     this.#engine = engine;
     this.#ledger = ledger;
   }
@@ -35,7 +39,7 @@ export class WholeInsertion implements Insertion {
       return await this.#engine.write(async (session) => {
         signal.throwIfAborted();
         const bytes = delivery.table === SAMPLES ? (delivery.bytes ?? (await readFile(delivery.path))) : null;
-        const look = bytes === null ? null : this.#order.look(bytes);
+        const look = bytes === null ? null : (await this.#begun(session)).look(bytes);
         const { found, duplicates } = await (look === null
           ? insertFile(session, delivery)
           : insertSamples(session, delivery, look));
@@ -44,20 +48,35 @@ export class WholeInsertion implements Insertion {
           return reject('LW-STORE', `the engine read ${found} rows of ${delivery.rows} from ${delivery.path}`);
         if (bytes !== null) await this.#ledger.mark(session, minutesOf(bytes, look?.span));
         await this.#ledger.note(session, delivery.frames, duplicates);
+        if (look !== null) await this.#learn(session, look);
         return ok(undefined);
       }, signal);
     } catch (error) {
       return insertOutcome(error);
     }
   }
+
+  async #begun(session: WritingSession): Promise<SampleOrder> {
+    if (this.#order !== null) return this.#order;
+    const [all] = await session.rows<{ readonly rows: string; readonly newest_ms: string }>(NEWEST_OF_ALL);
+    this.#order = new SampleOrder(all === undefined || all.rows === '0' ? -Infinity : Number(all.newest_ms));
+    return this.#order;
+  }
+
+  /** What the store holds of series that were looked up: of some a file, so that one of very many does not wait for all. */
+  async #learn(session: WritingSession, { unlearned, span }: SampleLook): Promise<void> {
+    if (unlearned.length === 0 || !Number.isSafeInteger(span.from_ms)) return;
+    const some = unlearned.slice(0, UNSURE_SERIES_MAX);
+    const rows = await session.rows<{ readonly id: string; readonly newest_ms: string }>(newestOf(some, span.from_ms));
+    this.#order?.learn(new Map(rows.map(({ id, newest_ms }) => [BigInt(id), Number(newest_ms)])));
+  }
 }
 
 /** Nearly all samples are later than any of their series; only where they are not the store is asked what it holds. */
 async function insertSamples(session: WritingSession, delivery: Delivery, look: SampleLook): Promise<Inserted> {
-  const { rows: found, unsure } = look;
+  const { rows: found, unsure: ids } = look;
   if (found !== delivery.rows) return { found, duplicates: NO_DUPLICATES };
-  const ids = (await isNew(session, look)) ? [] : unsure;
-  if (ids === null || ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
+  if (ids.length > UNSURE_SERIES_MAX) return insertFile(session, delivery);
   const rows = { ...delivery, sample_lineage: 'origin' } as const;
   const blocks = { path: path.resolve(delivery.path) };
   const insert = (taken: Taken): Promise<void> =>
@@ -71,14 +90,6 @@ async function insertSamples(session: WritingSession, delivery: Delivery, look: 
     await insert(duplicates.size === 0 ? 'all' : 'fresh');
     return { found, duplicates };
   });
-}
-
-/** Whether nothing of a file can be stored already. After a start all series are new, and looking up each costs five inserts. */
-async function isNew(session: WritingSession, { unsure, isInOrder, span }: SampleLook): Promise<boolean> {
-  if (unsure === null || !isInOrder) return false;
-  if (unsure.length === 0) return true;
-  if (!Number.isSafeInteger(span.from_ms) || !Number.isSafeInteger(span.to_ms)) return false;
-  return (await session.rows(anySample(span))).length === 0;
 }
 
 function insertFile(session: WritingSession, delivery: Delivery): Promise<Inserted> {

@@ -1,7 +1,11 @@
 import { expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import type { Delivery, Store } from '../../src/core/ports.ts';
+import { NEWEST_OF_ALL } from '../../src/store/delivery-sql.ts';
 import { openEmbeddedStore } from '../../src/store/embedded.ts';
+import type { Engine, WritingSession } from '../../src/store/engine.ts';
+import type { Ledger } from '../../src/store/insertion.ts';
+import { WholeInsertion } from '../../src/store/whole-insertion.ts';
 import { deliveryOf, lineage, type TestSample } from '../contract/frames.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
 
@@ -58,6 +62,64 @@ test('after a start, when every series is new to the process, nothing is stored 
   await store.insert(await delivery([...at(9, [300n]), ...at(9, [300n])]), signal);
   expect(await held(store)).toEqual({ n: '40', keys: '40' });
   expect(await duplicates(store)).toBe(25);
+});
+
+test('after a start a late sample of a series does not make one pass for new that an earlier process stored', async () => {
+  await using directory = await scratchDirectory();
+  const data_dir = directory.path;
+  let place = 0;
+  const put = async (store: Store, samples: readonly TestSample[]): Promise<void> => {
+    place++;
+    const frame = { lineage: lineage(0, place), source: 's', sequence: place, samples };
+    expect(await store.insert(await deliveryOf(data_dir, 'samples', [frame]), signal)).toMatchObject({ kind: 'ok' });
+  };
+  {
+    await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+    await put(store, at(150));
+    await put(store, at(80_000, [99n])); // of a sender whose clock is a day ahead
+  }
+  await using store = await openEmbeddedStore({ data_dir, clock: systemClock });
+  await put(store, at(50)); // before all that is stored of its series, which are learned with it
+  await put(store, at(150));
+  expect(await held(store)).toEqual({ n: '25', keys: '25' });
+  expect(await duplicates(store)).toBe(12);
+  await put(store, at(151)); // later than all that is stored of its series
+  await put(store, at(150));
+  expect(await held(store)).toEqual({ n: '37', keys: '37' });
+  expect(await duplicates(store)).toBe(24);
+});
+
+test('series that were looked up once are learned: their next samples are inserted unasked, below the horizon too', async () => {
+  await using directory = await scratchDirectory();
+  const asked: string[] = [];
+  const rows = async <Row>(sql: string): Promise<Row[]> => {
+    asked.push(sql);
+    const answer = sql.includes('GROUP BY id')
+      ? [{ id: '1', newest_ms: String(START_MS + 1_000) }]
+      : sql === NEWEST_OF_ALL
+        ? [{ rows: '1', newest_ms: String(START_MS + 80_000_000) }]
+        : [];
+    return answer as Row[]; // as the statement's author expects them
+  };
+  const write = async (sql: string): Promise<void> => void asked.push(sql);
+  const session: WritingSession = {
+    rows,
+    command: write,
+    read: (_, __, sql) => write(sql('source')),
+    insert: (table) => write(table),
+  };
+  const engine: Pick<Engine, 'write'> = { write: (work) => work(session) };
+  const ledger: Pick<Ledger, 'mark' | 'note'> = { mark: async () => {}, note: async () => {} };
+  const insertion = new WholeInsertion(engine, ledger);
+  const statements: number[] = [];
+  for (const seconds of [1, 2, 3, 3]) {
+    asked.length = 0;
+    const frame = { lineage: lineage(0, seconds), source: 's', sequence: seconds, samples: at(seconds, [1n]) };
+    await insertion.insert(await deliveryOf(directory.path, 'samples', [frame]), signal);
+    statements.push(asked.length);
+  }
+  // the horizon and what is stored of a series that was not seen; nothing; nothing; what is stored of a late sample
+  expect(statements).toEqual([11, 1, 1, 9]);
 });
 
 test('marks change with every insert into their table and with nothing else', async () => {
