@@ -73,10 +73,13 @@ WHERE at >= span.1 AND at <= span.2 AND (${key}) IN (SELECT ${key} FROM incoming
 export const NEWEST_OF_ALL = `SELECT toString(count()) AS rows, toString(toUnixTimestamp64Milli(max(at))) AS newest_ms
 FROM ${tableName(SAMPLES)}`;
 
-/** The newest time of each of the series `ids` that has a sample from `from_ms` on. */
-export function newestOf(ids: readonly bigint[], from_ms: number): string {
+/** The newest time of each of the series `ids` that has a sample from `from_ms` on; TOO_MANY_ROWS beyond `rows_max`. */
+export function newestOf(
+  ids: readonly bigint[],
+  { from_ms, rows_max }: { readonly from_ms: number; readonly rows_max: number },
+): string {
   return `SELECT toString(id) AS id, toString(toUnixTimestamp64Milli(max(at))) AS newest_ms FROM ${tableName(SAMPLES)}
-WHERE at >= fromUnixTimestamp64Milli(toInt64(${from_ms}), 'UTC') AND id IN (${ids.join(', ')}) GROUP BY id`;
+WHERE at >= fromUnixTimestamp64Milli(toInt64(${from_ms}), 'UTC') AND id IN (${ids.join(', ')}) GROUP BY id SETTINGS max_rows_to_read = ${rows_max}`;
 }
 
 /** By lineage, the loaded rows and how many of them are fresh: the first of their key, and not known. */

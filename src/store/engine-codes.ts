@@ -9,6 +9,9 @@ export const TIMEOUT_CODES: ReadonlySet<number> = new Set([159, 160]);
 /** MEMORY_LIMIT_EXCEEDED: less at once may pass. */
 export const MEMORY_CODE = 241;
 
+/** TOO_MANY_ROWS: a statement would read more than it may; said before it reads. */
+export const TOO_MANY_ROWS_CODE = 158;
+
 /** READONLY: the user may not change settings or write. */
 export const READONLY_CODE = 164;
 

@@ -6,7 +6,7 @@ import type { Delivery } from '../core/ports.ts';
 import { SAMPLES } from '../core/tables.ts';
 import { insertBlocks, NEWEST_OF_ALL, newestOf, structureOf, type Taken } from './delivery-sql.ts';
 import { type Engine, EngineError, type WritingSession } from './engine.ts';
-import { PASSING_CODES } from './engine-codes.ts';
+import { PASSING_CODES, TOO_MANY_ROWS_CODE } from './engine-codes.ts';
 import { type Inserted, type Insertion, insertAll, type Ledger, loadBlocks, withIncoming } from './insertion.ts';
 import { type SampleLook, SampleOrder } from './sample-order.ts';
 import { minutesOf } from './sample-times.ts';
@@ -18,6 +18,10 @@ type Notes = Pick<Ledger, 'mark' | 'note'>;
 
 /** Series named one by one in a statement: 100 KB of text. Beyond them all of the file is looked up. */
 const UNSURE_SERIES_MAX = 5_000;
+
+/** Series learned at once, 8,192 rows each of some parts, and the rows that may be read for it: half a second at most. */
+const LEARNED_SERIES_MAX = 500;
+const LEARNED_ROWS_MAX = 40_000_000;
 
 /**
  * Inserts deliveries as whole files, for the one writer of an embedded engine: a delivery always holds the same frames,
@@ -63,12 +67,18 @@ export class WholeInsertion implements Insertion {
     return this.#order;
   }
 
-  /** What the store holds of series that were looked up: of some a file, so that one of very many does not wait for all. */
+  /** What the store holds of series that were looked up: of some a file, and only where little comes after its samples. */
   async #learn(session: WritingSession, { unlearned, span }: SampleLook): Promise<void> {
     if (unlearned.length === 0 || !Number.isSafeInteger(span.from_ms)) return;
-    const some = unlearned.slice(0, UNSURE_SERIES_MAX);
-    const rows = await session.rows<{ readonly id: string; readonly newest_ms: string }>(newestOf(some, span.from_ms));
-    this.#order?.learn(new Map(rows.map(({ id, newest_ms }) => [BigInt(id), Number(newest_ms)])));
+    const bounds = { from_ms: span.from_ms, rows_max: LEARNED_ROWS_MAX };
+    const newest = newestOf(unlearned.slice(0, LEARNED_SERIES_MAX), bounds);
+    try {
+      const rows = await session.rows<{ readonly id: string; readonly newest_ms: string }>(newest);
+      this.#order?.learn(new Map(rows.map(({ id, newest_ms }) => [BigInt(id), Number(newest_ms)])));
+    } catch (error) {
+      // history that comes late: its series stay unsure, as they would be anyway while later samples are stored
+      if (!(error instanceof EngineError && error.engine_code === TOO_MANY_ROWS_CODE)) throw error;
+    }
   }
 }
 

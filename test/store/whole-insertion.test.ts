@@ -3,7 +3,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import type { Delivery, Store } from '../../src/core/ports.ts';
 import { NEWEST_OF_ALL } from '../../src/store/delivery-sql.ts';
 import { openEmbeddedStore } from '../../src/store/embedded.ts';
-import type { Engine, WritingSession } from '../../src/store/engine.ts';
+import { type Engine, EngineError, type WritingSession } from '../../src/store/engine.ts';
 import type { Ledger } from '../../src/store/insertion.ts';
 import { WholeInsertion } from '../../src/store/whole-insertion.ts';
 import { deliveryOf, lineage, type TestSample } from '../contract/frames.ts';
@@ -120,6 +120,28 @@ test('series that were looked up once are learned: their next samples are insert
   }
   // the horizon and what is stored of a series that was not seen; nothing; nothing; what is stored of a late sample
   expect(statements).toEqual([11, 1, 1, 9]);
+});
+
+test('history that comes after a start is inserted without reading all that came later', async () => {
+  const refused = new EngineError(158, 'Limit for rows exceeded');
+  const session: WritingSession = {
+    rows: async (sql) => {
+      if (sql.includes('GROUP BY id')) throw refused;
+      return (sql === NEWEST_OF_ALL ? [{ rows: '1', newest_ms: String(START_MS + 80_000_000) }] : []) as never[];
+    },
+    command: async () => {},
+    read: async () => {},
+    insert: async () => {},
+  };
+  const insertion = new WholeInsertion(
+    { write: (work) => work(session) },
+    { mark: async () => {}, note: async () => {} },
+  );
+  await using directory = await scratchDirectory();
+  const frame = { lineage: lineage(0, 1), source: 's', sequence: 1, samples: at(1, [1n]) };
+  expect(await insertion.insert(await deliveryOf(directory.path, 'samples', [frame]), signal)).toMatchObject({
+    kind: 'ok',
+  });
 });
 
 test('marks change with every insert into their table and with nothing else', async () => {
