@@ -57,6 +57,7 @@ export const ERRORS = {
   'LW-HTTP-HEADERS': { exit: EXIT.data, status: 431, title: 'request headers too large' },
   'LW-HTTP-TIMEOUT': { exit: EXIT.unreachable, status: 408, title: 'request took too long' },
   'LW-ORIGIN': { exit: EXIT.not_authorised, status: 403, title: 'request from another origin' },
+  'LW-BUSY': { exit: EXIT.unreachable, status: 503, title: 'no room now, or about to end' },
   'LW-OVERLOADED': { exit: EXIT.unreachable, status: 429, title: 'overloaded' },
   'LW-UNREACHABLE': { exit: EXIT.unreachable, status: 502, title: 'peer not reachable' },
   'LW-TIMEOUT': { exit: EXIT.unreachable, status: 504, title: 'timed out' },

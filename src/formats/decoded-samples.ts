@@ -112,7 +112,7 @@ export class Decoded {
 
 /**
  * Runs a decoder on one body: all that can be taken is in `target`, or nothing is. Malformed bytes reject with LW-BODY
- * or LW-BODY-SIZE; columns or new series over their caps ask to come again (LW-OVERLOADED), after the next write.
+ * or LW-BODY-SIZE; columns or new series over their caps ask to come again (LW-BUSY), after the next write.
  */
 export function decodeBody(target: SampleTarget, decode: (decoded: Decoded) => void): Outcome<DecodedSamples> {
   const { book, columns } = target;
@@ -125,7 +125,7 @@ export function decodeBody(target: SampleTarget, decode: (decoded: Decoded) => v
   } catch (error) {
     columns.truncate(before);
     if (!(error instanceof LeewayError)) throw error;
-    return error.code === 'LW-OVERLOADED' ? retry(error.code, error.message) : reject(error.code, error.message);
+    return error.code === 'LW-BUSY' ? retry(error.code, error.message) : reject(error.code, error.message);
   }
 }
 

@@ -1,3 +1,5 @@
+import { LIMITS } from '../core/limits.ts';
+
 /** Readers of parsed JSON whose shape is not ours: each says what is there, or null. */
 export type JsonObject = { readonly [key: string]: unknown };
 
@@ -45,10 +47,7 @@ export function parsedJson(text: string): unknown {
   }
 }
 
-/** Deepest nesting that is handed to the parser: NCCL's deepest answer has 6 levels. */
-const DEPTH_MAX = 64;
-
-/** Whether brackets outside strings nest deeper than 64. O(length). */
+/** Whether brackets outside strings nest deeper than any record may, before anything recursive sees them. O(length). */
 export function nestsTooDeep(text: string): boolean {
   let depth = 0;
   let inString = false;
@@ -57,7 +56,7 @@ export function nestsTooDeep(text: string): boolean {
     if (inString && letter === '\\') at++;
     else if (letter === '"') inString = !inString;
     else if (!inString && (letter === '{' || letter === '[')) {
-      if (++depth > DEPTH_MAX) return true;
+      if (++depth > LIMITS.record_depth_max) return true;
     } else if (!inString && (letter === '}' || letter === ']')) depth--;
   }
   return false;

@@ -103,9 +103,13 @@ export class ProtobufReader {
     return this.at + length;
   }
 
-  /** A tag: field number times 8 plus wire type. */
+  /**
+   * A tag: field number times 8 plus wire type. One in more bytes than it needs is refused, as no encoder writes it: readers
+   * that know a field by its first byte would never meet it.
+   */
   tag(): number {
     const tag = this.varint32();
+    if (this.bytes[this.at - 1] === 0) throw this.error('a field number in more bytes than it needs');
     if (tag < 8 || tag >>> 3 > FIELD_MAX) throw this.error('a field with the number 0');
     return tag;
   }

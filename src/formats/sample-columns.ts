@@ -17,7 +17,7 @@ export type SeriesWords = {
 
 /**
  * Growing columns of samples, 25 bytes a row, that `take` hands over as SampleRows. 64-bit numbers are pairs of
- * words, low first, so that adding a row allocates nothing. Over `rows_max`, throws LeewayError LW-OVERLOADED.
+ * words, low first, so that adding a row allocates nothing. Over `rows_max`, throws LeewayError LW-BUSY.
  */
 export class SampleColumns {
   rows = 0;
@@ -120,7 +120,7 @@ export class SampleColumns {
 
   #grow(): void {
     if (this.#capacity >= this.#rows_max)
-      throw new LeewayError('LW-OVERLOADED', `${this.rows} samples wait to be written, at most ${this.#rows_max}`);
+      throw new LeewayError('LW-BUSY', `${this.rows} samples wait to be written, at most ${this.#rows_max}`);
     this.#capacity = Math.min(this.#capacity * 2, this.#rows_max);
     const grown = (old: Int32Array): Int32Array<ArrayBuffer> => {
       const larger = new Int32Array(this.#capacity * 2);

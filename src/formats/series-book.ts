@@ -56,7 +56,7 @@ export type SeriesBookOptions = {
  * One tenant's known series. A series is a small index here, with its 64-bit id (`seriesId`) and the exponent its
  * values had last. Warm, it is found by its raw label bytes (`keys`); cold, by its id. Over `series_max` distinct
  * series, or `sure_max` where the shelf is full, every further one is the overflow series of its metric, `{__name__, __overflow__="true"}`, and is counted.
- * New series wait in `drainNew` until they are written; over `new_max`, LeewayError LW-OVERLOADED asks to come again.
+ * New series wait in `drainNew` until they are written; over `new_max`, LeewayError LW-BUSY asks to come again.
  */
 export class SeriesBook {
   readonly keys: ByteTable;
@@ -239,7 +239,7 @@ export class SeriesBook {
 
   #create(id: Words, labels: readonly LabelPair[], description: SeriesDescription): number {
     if (this.#fresh.size >= this.#new_max)
-      throw new LeewayError('LW-OVERLOADED', `${this.#new_max} new series wait to be written; send again`);
+      throw new LeewayError('LW-BUSY', `${this.#new_max} new series wait to be written; send again`);
     if (this.series_count === this.id_low.length) this.#grow();
     const series = this.series_count++;
     this.#shelf.series_count++;

@@ -56,7 +56,7 @@ type Tenant = {
  * Samples of other people's tools: a body is decoded into columns, with the series that came for the first time and the
  * records of mapped series beside them, and is one batch of its source. Nothing is acknowledged before it is durable; series
  * of a refused batch are announced again. What the clock forbids is set aside. Throws what the decoder rejects with
- * (LW-BODY, LW-BODY-SIZE, LW-OVERLOADED) and as Bus.publish does.
+ * (LW-BODY, LW-BODY-SIZE, LW-BUSY) and as Bus.publish does.
  */
 export class OpenIngest {
   readonly #options: OpenIngestOptions;
@@ -78,7 +78,7 @@ export class OpenIngest {
     const { book, mapper, sender } = tenant;
     const outcome = decode({ book, columns: this.#columns });
     if (outcome.kind !== 'ok') {
-      if (outcome.code === 'LW-OVERLOADED') await announce(tenant, signal);
+      if (outcome.code === 'LW-BUSY') await announce(tenant, signal);
       throw new LeewayError(codeOf(outcome.code), outcome.reason);
     }
     const { decoded, samples, off } = checkClock(outcome.value, this.#columns.take(), clock.now_ms());
@@ -173,6 +173,6 @@ function recordsOf(decoded: DecodedSamples, fresh: readonly SeriesRow[]): Stored
 }
 
 /** Codes of the decoders are those of bodies. */
-function codeOf(code: string): 'LW-BODY' | 'LW-BODY-SIZE' | 'LW-OVERLOADED' {
-  return code === 'LW-BODY-SIZE' || code === 'LW-OVERLOADED' ? code : 'LW-BODY';
+function codeOf(code: string): 'LW-BODY' | 'LW-BODY-SIZE' | 'LW-BUSY' {
+  return code === 'LW-BODY-SIZE' || code === 'LW-BUSY' ? code : 'LW-BODY';
 }

@@ -1,6 +1,6 @@
 import { LeewayError } from '../core/errors.ts';
 
-/** Memory for bodies that are being read: a route holds at most `bytes_max` at once, further senders hear 429. */
+/** Memory for bodies that are being read: a route holds at most `bytes_max` at once, further senders hear 503 (Prometheus drops what is answered 429). */
 export class BodyRoom {
   readonly #bytes_max: number;
   #held = 0;
@@ -9,7 +9,7 @@ export class BodyRoom {
     this.#bytes_max = bytes_max;
   }
 
-  /** What `use` makes of a body, whose bytes are counted until it is done. Throws LW-OVERLOADED where there is no room. */
+  /** What `use` makes of a body, whose bytes are counted until it is done. Throws LW-BUSY where there is no room. */
   async hold<Result>(
     read: (onBytes: (bytes: number) => void) => Promise<Buffer>,
     use: (body: Buffer) => Result | Promise<Result>,
@@ -19,7 +19,7 @@ export class BodyRoom {
       own += bytes;
       this.#held += bytes;
       if (this.#held > this.#bytes_max)
-        throw new LeewayError('LW-OVERLOADED', 'too many bodies at once; send this one again');
+        throw new LeewayError('LW-BUSY', 'too many bodies at once; send this one again');
     };
     try {
       return await use(await read(onBytes));

@@ -67,7 +67,7 @@ function readMessage(
 ): { readonly frames: ReadFrame[]; readonly gaps: LinkMessage['gaps'] } {
   const decoded = decodeLink(body);
   if (decoded.kind === 'reject') throw new LeewayError(codeOf(decoded.code), decoded.reason);
-  if (decoded.kind === 'retry') throw new LeewayError('LW-OVERLOADED', decoded.reason);
+  if (decoded.kind === 'retry') throw new LeewayError('LW-BUSY', decoded.reason);
   const weigh = body.length > SURELY_SMALL_BYTES;
   let line = 0;
   const frames = decoded.value.frames.map(({ records, ...name }) => {

@@ -2,6 +2,7 @@ import type { TObject, TSchema } from 'typebox';
 import { type ErrorDetail, LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { checkAgainst, propertiesOf } from '../core/schema-check.ts';
+import { nestsTooDeep } from '../formats/json-values.ts';
 
 /** A query's texts under its schema: numbers and booleans are read by their type. Throws LW-USAGE with every error. */
 export function parseQuery(schema: TObject | null, query: Readonly<Record<string, unknown>>): unknown {
@@ -44,24 +45,12 @@ function parseJson(bytes: Buffer): unknown {
   } catch (error) {
     throw new LeewayError('LW-BODY', 'the body is not UTF-8', { cause: error });
   }
-  if (depthOf(text) > LIMITS.record_depth_max)
-    throw new LeewayError('LW-BODY', `the body is nested deeper than ${LIMITS.record_depth_max}`);
+  if (nestsTooDeep(text)) throw new LeewayError('LW-BODY', `the body is nested deeper than ${LIMITS.record_depth_max}`);
   try {
     return JSON.parse(text);
   } catch (error) {
     throw new LeewayError('LW-BODY', 'the body is not JSON', { cause: error });
   }
-}
-
-/** The deepest nesting of JSON text, found before anything recursive sees it. */
-function depthOf(text: string): number {
-  let depth = 0;
-  let deepest = 0;
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
-    if (token === '[' || token === '{') deepest = Math.max(deepest, ++depth);
-    else if (token === ']' || token === '}') depth--;
-  }
-  return deepest;
 }
 
 function checked(

@@ -5,7 +5,7 @@ import { batchName } from './batch-name.ts';
 import { BodyRoom } from './body-room.ts';
 import type { Call, RouteContext } from './route.ts';
 
-/** Bytes of bodies that may be held at once, until their samples are durable. More senders hear 429. */
+/** Bytes of bodies that may be held at once, until their samples are durable. More senders hear 503. */
 const HELD_BYTES_MAX = 4 * LIMITS.body_bytes_max;
 
 /** Puts what it takes of a body into the target; what it returns for bytes that it cannot read refuses the body. */
@@ -15,7 +15,7 @@ export type SampleDecoder = (body: Uint8Array, target: SampleTarget) => Outcome<
 export class SampleIntake {
   readonly #room = new BodyRoom(HELD_BYTES_MAX);
 
-  /** `unnamed`: the source of senders that give none. Throws as IngestService.samples, LW-OVERLOADED without room. */
+  /** `unnamed`: the source of senders that give none. Throws as IngestService.samples, LW-BUSY without room. */
   take(
     call: Pick<Call<unknown, unknown, unknown>, 'bytes' | 'headers'>,
     { services, metrics, signal }: RouteContext,

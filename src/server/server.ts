@@ -103,7 +103,7 @@ export async function createServer(options: ServerOptions): Promise<HttpServer> 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));
   app.addHook('preClose', async () => {
-    closing.abort(new Error('the server is closing'));
+    closing.abort(new LeewayError('LW-BUSY', 'the service is ending; send this again'));
     if (app.server.listening) cutOff(app.server, clock);
   });
   app.setErrorHandler((error, request, reply) => {

@@ -59,7 +59,7 @@ export type IncomingSamples = {
 };
 
 export interface IngestService {
-  /** Resolves when the records are durable. Throws LW-SPOOL-FULL (503 + Retry-After) or LW-OVERLOADED (429). */
+  /** Resolves when the records are durable. Throws LW-SPOOL-FULL (503 + Retry-After) or LW-BUSY (503). */
   events(batch: IncomingBatch, signal: AbortSignal): Promise<{ readonly repeated: boolean }>;
   /** Resolves when it is durable that senders gave these records up. Throws LW-OVERLOADED for too many senders. */
   declare(gaps: readonly LinkGap[]): Promise<void>;

@@ -54,6 +54,8 @@ test.each([
   ['seven bytes of a double', Array.from({ length: 7 }, () => 0), (r: ProtobufReader) => r.double(7)],
   ['a double across the end of its message', Array.from({ length: 16 }, () => 0), (r: ProtobufReader) => r.fixed64(7)],
   ['field number 0', [0x02], (r: ProtobufReader) => r.tag()],
+  ['field number 1 in two bytes', [0x8a, 0x00], (r: ProtobufReader) => r.tag()],
+  ['field number 1 in five bytes', [0x8a, 0x80, 0x80, 0x80, 0x00], (r: ProtobufReader) => r.tag()],
 ])('%s is a failure with a reason', (_, input, read) => {
   expect(() => read(reading([...input]))).toThrow(
     expect.objectContaining({ code: 'LW-BODY', message: expect.stringContaining('protobuf: ') }),

@@ -95,6 +95,14 @@ test('labels after and between the samples are found, as protobuf leaves the ord
   expect(decoded.histograms.map((row) => row.series)).toEqual([series.find((row) => row.labels['job'] === 'gpu')?.id]);
 });
 
+test('a label whose field number takes two bytes is refused, and is not looked for without end', () => {
+  const label = joined(text(1, '__name__'), text(2, 'up'));
+  const overlong = joined(Uint8Array.of(0x8a, 0x00, label.length), label);
+  const sample = message(2, double(1, 1), uint(2, AT));
+  for (const series of [joined(overlong, sample), joined(message(1, label), sample, overlong, sample)])
+    expect(decodeRemoteWrite(message(1, series), freshTarget())).toMatchObject({ kind: 'reject', code: 'LW-BODY' });
+});
+
 test('the stale marker and other special values keep every bit', () => {
   const special = [
     0x7ff0000000000002n,

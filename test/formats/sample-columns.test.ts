@@ -68,7 +68,7 @@ test('rows taken back are gone', () => {
 test('columns over their cap refuse the next row and keep the others', () => {
   const columns = new SampleColumns(3);
   for (let row = 0; row < 3; row++) columns.put(words(), 0, row, 0, 0);
-  expect(() => columns.put(words(), 0, 3, 0, 0)).toThrow(expect.objectContaining({ code: 'LW-OVERLOADED' }));
+  expect(() => columns.put(words(), 0, 3, 0, 0)).toThrow(expect.objectContaining({ code: 'LW-BUSY' }));
   expect(columns.take().rows).toBe(3);
 });
 

@@ -134,7 +134,7 @@ test('more new series than may wait ask the sender to come again, and the next t
   const body = writeRequest(
     ...['a', 'b', 'c', 'd', 'e'].map((name) => ({ labels: labels(name), samples: [[AT, 1]] as const })),
   );
-  expect(decodeRemoteWrite(body, target)).toMatchObject({ kind: 'retry', code: 'LW-OVERLOADED' });
+  expect(decodeRemoteWrite(body, target)).toMatchObject({ kind: 'retry', code: 'LW-BUSY' });
   expect(target.columns.rows).toBe(0);
   expect(target.book.drainNew().map((row) => row.metric)).toEqual(['a', 'b', 'c']);
   taken(decodeRemoteWrite(body, target));

@@ -204,7 +204,7 @@ describe('more new series than may wait', () => {
           (error: LeewayError) => error.code,
         ),
       );
-    expect(outcomes).toEqual(['LW-OVERLOADED', 'LW-OVERLOADED', 'taken']);
+    expect(outcomes).toEqual(['LW-BUSY', 'LW-BUSY', 'taken']);
     const ids = bus.batches.flatMap(({ records }) => records.map((row) => Reflect.get(row, 'id')));
     expect([ids.length, new Set(ids).size]).toEqual([250, 250]);
     expect(bus.batches.at(-1)?.samples?.rows).toBe(250);

@@ -110,6 +110,17 @@ test('of many wrong alerts a hundred are listed and all are counted', async () =
   expect(answer.json().detail).toContain('alerts that cannot be read: 500, none was taken');
 });
 
+test('half a megabyte of quotes that escape each other is no JSON, and is found out in one pass', async () => {
+  await using fixture = await createFixture();
+  const answer = await fixture.app.inject({
+    method: 'POST',
+    url: '/api/v2/alerts',
+    headers: { 'content-type': 'application/json' },
+    payload: '\\"'.repeat(262_144),
+  });
+  expect([answer.statusCode, answer.json().code]).toEqual([400, 'LW-BODY']);
+});
+
 test('more new alerts than can be remembered are a 429 that says when to come back; known ones go on', async () => {
   await using fixture = await openFixture();
   const batch = (from: number) =>

@@ -122,6 +122,47 @@ describe('POST /v1/events', () => {
     expect(answer.json()).toEqual({ accepted: 2, rejected: [] });
   });
 
+  test.each([
+    ['gzip', gzipSync],
+    ['zstd', zstdCompressSync],
+  ] as const)('reads a %s body of several members to its end, whatever their size', async (encoding, pack) => {
+    await using fixture = await createFixture();
+    const lines = (from: number, count: number): Buffer =>
+      Buffer.from(Array.from({ length: count }, (_, step) => `${stepLine(from + step)}\n`).join(''));
+    const skippable = encoding === 'zstd' ? [Buffer.from('502a4d180300000001020a', 'hex')] : [];
+    const one = Buffer.concat([...skippable, pack(lines(0, 1)), ...skippable, pack(lines(1, 1)), ...skippable]);
+    const answer = await post(fixture, one, { 'content-encoding': encoding });
+    expect(answer.json()).toEqual({ accepted: 2, rejected: [] });
+    const noise = Array.from({ length: 5 }, (_, part) => pack(lines(2 + part * 3_000, 3_000)));
+    const large = await post(fixture, Buffer.concat(noise), { 'content-encoding': encoding });
+    expect(large.json()).toEqual({ accepted: 15_000, rejected: [] });
+  });
+
+  test('refuses a zstd body that is cut in its second frame, is garbage after the first, or has a thousand more', async () => {
+    await using fixture = await createFixture();
+    const frame = zstdCompressSync(Buffer.from(`${stepLine(1)}\n`));
+    const bodies = [
+      Buffer.concat([frame, frame.subarray(0, -3)]),
+      Buffer.concat([frame, Buffer.from('garbage')]),
+      Buffer.concat(Array.from({ length: 1_001 }, () => frame)),
+      Buffer.alloc(0),
+    ];
+    for (const body of bodies) {
+      const answer = await post(fixture, body, { 'content-encoding': 'zstd' });
+      expect([answer.statusCode, answer.json().code]).toEqual([400, 'LW-BODY']);
+    }
+    expect(fixture.memory.batches).toEqual([]);
+  });
+
+  test('refuses a zstd bomb of many frames, each of which is none by itself', async () => {
+    await using fixture = await createFixture();
+    const frame = zstdCompressSync(Buffer.alloc(1_048_576));
+    const answer = await post(fixture, Buffer.concat(Array.from({ length: 40 }, () => frame)), {
+      'content-encoding': 'zstd',
+    });
+    expect([answer.statusCode, answer.json().code]).toEqual([413, 'LW-BODY-SIZE']);
+  });
+
   test('refuses an encoding that it does not know with 415', async () => {
     await using fixture = await createFixture();
     const answer = await post(fixture, stepLine(1), { 'content-encoding': 'br' });

@@ -179,7 +179,8 @@ export function createMemory(): Memory {
   return Object.assign(memory, {
     services: {
       ingest: {
-        events: async (batch) => {
+        events: async (batch, signal) => {
+          signal.throwIfAborted();
           if (memory.failure !== null) throw memory.failure;
           const { identity } = batch;
           const name = identity === null ? null : `${identity.source}/${identity.epoch}/${identity.sequence}`;

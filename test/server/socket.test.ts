@@ -66,6 +66,26 @@ describe('what the HTTP parser refuses', () => {
   });
 });
 
+test('a body that is still coming when the service ends is answered 503: its sender keeps it', async () => {
+  await using server = await listening();
+  const socket = connect(server.port, '127.0.0.1');
+  await once(socket, 'connect');
+  const line = `${stepLine(1)}\n`;
+  socket.write(
+    `POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${line.length}\r\n\r\n${line.slice(0, 9)}`,
+  );
+  await (await fetch(`http://127.0.0.1:${server.port}/healthz`)).text(); // the half request is there by now
+  const closed = server.app.close();
+  await expect.poll(() => server.app.server.listening).toBe(false);
+  socket.write(line.slice(9));
+  const answer = String((await once(socket, 'data'))[0]);
+  socket.destroy();
+  await closed;
+  expect(problemIn(answer)).toMatchObject({ status: 503, code: 'LW-BUSY' });
+  expect(answer.toLowerCase()).toContain('retry-after: ');
+  expect(server.memory.batches).toEqual([]);
+});
+
 describe('a connection', () => {
   test('lives on after a line of 10 MB, which costs only itself', async () => {
     await using server = await listening();

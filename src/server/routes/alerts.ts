@@ -6,7 +6,7 @@ import { BodyRoom } from '../body-room.ts';
 import { parseJsonBody } from '../request.ts';
 import { type BodyReader, defineRoute, type Route } from '../route.ts';
 
-/** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 429's Retry-After. */
+/** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 503's Retry-After. */
 const HELD_BYTES_MAX = 8 * LIMITS.external_alerts_body_bytes_max;
 /** Wrong alerts that one answer lists; the message counts them all. */
 const ERRORS_MAX = 100;

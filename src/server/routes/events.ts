@@ -14,7 +14,7 @@ import type { IncomingBatch, RefusedLine } from '../services.ts';
 const REJECTION = Type.Object({ line: Type.Integer(), code: Type.String(), reason: Type.String() });
 type Rejection = { line: number; code: string; reason: string };
 
-/** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 429's Retry-After. */
+/** Bytes of bodies that may be held at once: eight of the largest. More senders wait for a 503's Retry-After. */
 const HELD_BYTES_MAX = 8 * LIMITS.body_bytes_max;
 
 /** What the lines of one body come to. */
