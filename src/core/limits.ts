@@ -27,8 +27,11 @@ export const LIMITS = {
   /** Series of all tenants of a process, 420 MB; beyond it each may still have `sure_series_max`: 64 × 10,000 are 134 MB. */
   total_series_max: 2_000_000,
   sure_series_max: 10_000,
-  /** New series waiting to be written, about 600 B each: 60 MB. Over it senders are told to come again. */
+  /** New series waiting to be written, about 600 B each, and the bytes of their texts. Over it senders are told to come again. */
   new_series_max: 100_000,
+  new_series_bytes_max: 64 * 1_048_576,
+  /** Bytes kept of a metric's description; each of its series is announced with it. */
+  description_bytes_max: 2_048,
   /** Histograms, exemplars and metadata of one body: objects of about 1 kB, 100 MB at most. */
   histograms_max: 50_000,
   exemplars_max: 50_000,

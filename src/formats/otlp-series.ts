@@ -1,10 +1,11 @@
 import { LeewayError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { SeriesKind } from '../core/samples.ts';
 import { fieldsOf, textField } from './message-fields.ts';
 import { readAttributes } from './otlp-attributes.ts';
 import { ProtobufReader } from './protobuf-reader.ts';
 import { type SeriesBook, type SeriesContext, UNDESCRIBED } from './series-book.ts';
-import { canonicalLabels, type LabelFault, type LabelPair, NAME_LABEL, utf8Text } from './series-labels.ts';
+import { canonicalLabels, cutText, type LabelFault, type LabelPair, NAME_LABEL, utf8Text } from './series-labels.ts';
 
 /** Contexts of the book's keys from 16 on are metrics of OTLP. */
 const KEY_CONTEXT_FIRST = 16;
@@ -166,7 +167,12 @@ function resourceContext(bytes: Uint8Array): SeriesContext {
   if (instance !== '') labels.push(['instance', instance]);
   const taken = new Set<string>([...labels.map(([name]) => name), ...IDENTITY, NAME_LABEL]);
   if (service === '') taken.delete('service.namespace');
-  return context([...labels, ...attributes.filter(([name]) => !taken.has(name))]);
+  return context([...labels, ...attributes.filter(([name]) => !taken.has(name))].map(fitting));
+}
+
+/** What a process says of itself may be long, its command line above all: that refuses none of its points. */
+function fitting([name, value]: LabelPair): LabelPair {
+  return [name, cutText(value, LIMITS.label_value_bytes_max)];
 }
 
 /** InstrumentationScope { string name = 1; string version = 2; repeated KeyValue attributes = 3 }. */
@@ -186,7 +192,7 @@ function scopeContext(bytes: Uint8Array, resource: SeriesContext): SeriesContext
   }
   if (name === null || version === null)
     return context([], { code: 'utf8', reason: 'a scope that is not valid UTF-8' });
-  const own: LabelPair[] = attributes.map(([attribute, value]) => [`otel_scope_${attribute}`, value]);
+  const own: LabelPair[] = attributes.map(([attribute, value]) => fitting([`otel_scope_${attribute}`, value]));
   const scope: LabelPair[] = [['otel_scope_name', name], ['otel_scope_version', version], ...own];
   return context(merged(resource.labels, scope));
 }

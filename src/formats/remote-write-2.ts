@@ -7,7 +7,7 @@ import { metricKind } from './metric-kind.ts';
 import { each, readHistogram } from './native-histogram.ts';
 import { ProtobufReader, WIRE } from './protobuf-reader.ts';
 import { readSample } from './sample-message.ts';
-import { type SeriesDescription, UNDESCRIBED } from './series-book.ts';
+import { type SeriesDescription, UNDESCRIBED, shortened } from './series-book.ts';
 import {
   canonicalLabels,
   type LabelFault,
@@ -355,7 +355,9 @@ class RemoteWrite2 {
       book.key_series[book.last_key] === series ? this.#labels((book.keys.lengths[book.last_key] ?? 0) / 4) : null;
     if (labels === null || 'code' in labels) return false;
     const record = labelRecord(labels.labels);
-    book.returnNew([{ id: book.idOf(series), metric: record[NAME_LABEL] ?? '', labels: record, ...description }]);
+    book.returnNew([
+      { id: book.idOf(series), metric: record[NAME_LABEL] ?? '', labels: record, ...shortened(description) },
+    ]);
     return true;
   }
 

@@ -4,6 +4,7 @@ import type { SeriesKind, SeriesRow } from '../core/samples.ts';
 import { ByteTable } from './byte-table.ts';
 import {
   canonicalBytes,
+  cutText,
   idText,
   type LabelFault,
   type LabelPair,
@@ -48,6 +49,7 @@ export function seriesShelf(): SeriesShelf {
 export type SeriesBookOptions = {
   readonly series_max?: number;
   readonly new_max?: number;
+  readonly new_bytes_max?: number;
   readonly seed?: number;
   readonly shelf?: SeriesShelf;
 };
@@ -56,7 +58,8 @@ export type SeriesBookOptions = {
  * One tenant's known series. A series is a small index here, with its 64-bit id (`seriesId`) and the exponent its
  * values had last. Warm, it is found by its raw label bytes (`keys`); cold, by its id. Over `series_max` distinct
  * series, or `sure_max` where the shelf is full, every further one is the overflow series of its metric, `{__name__, __overflow__="true"}`, and is counted.
- * New series wait in `drainNew` until they are written; over `new_max`, LeewayError LW-BUSY asks to come again.
+ * New series wait in `drainNew` until they are written; over `new_max` or
+ * `new_bytes_max`, LeewayError LW-BUSY asks to come again.
  */
 export class SeriesBook {
   readonly keys: ByteTable;
@@ -81,9 +84,11 @@ export class SeriesBook {
   overflow_count = 0;
   readonly #series_max: number;
   readonly #new_max: number;
+  readonly #new_bytes_max: number;
   readonly #shelf: SeriesShelf;
   #slots = new Int32Array(FIRST_SERIES * 2).fill(-1);
   #fresh = new Map<string, SeriesRow>();
+  #fresh_bytes = 0;
   #full = false;
   #overflow = new OverflowCount();
   readonly #overflow_ids = new Set<string>();
@@ -93,6 +98,7 @@ export class SeriesBook {
     this.#shelf = options.shelf ?? seriesShelf();
     this.#series_max = series_max;
     this.#new_max = new_max;
+    this.#new_bytes_max = options.new_bytes_max ?? LIMITS.new_series_bytes_max;
     this.keys = new ByteTable({ entries_max: series_max * 2, bytes_max: series_max * KEY_BYTES, seed });
     this.symbols = new ByteTable({ entries_max: SYMBOLS_MAX, bytes_max: SYMBOL_BYTES_MAX, seed });
     this.contexts = new ByteTable({ entries_max: CONTEXTS_MAX, bytes_max: CONTEXT_BYTES_MAX, seed });
@@ -147,20 +153,32 @@ export class SeriesBook {
     const id = this.idOf(series);
     const row = this.#fresh.get(id);
     if (row === undefined) return false;
-    this.#fresh.set(id, { ...row, ...description });
+    const described = { ...row, ...shortened(description) };
+    this.#fresh.set(id, described);
+    this.#fresh_bytes += textOf(described) - textOf(row);
     return true;
+  }
+
+  /** Units of text of the series that wait to be announced. */
+  get waiting_bytes(): number {
+    return this.#fresh_bytes;
   }
 
   /** The series that came for the first time since the last call. Give them back with `returnNew` if they were not written. */
   drainNew(): SeriesRow[] {
     const rows = [...this.#fresh.values()];
     this.#fresh = new Map();
+    this.#fresh_bytes = 0;
     return rows;
   }
 
   /** Takes back series whose batch was refused: the next `drainNew` announces them again. */
   returnNew(rows: readonly SeriesRow[]): void {
-    for (const row of rows) if (!this.#fresh.has(row.id)) this.#fresh.set(row.id, row);
+    for (const row of rows) {
+      if (this.#fresh.has(row.id)) continue;
+      this.#fresh.set(row.id, row);
+      this.#fresh_bytes += textOf(row);
+    }
   }
 
   /** The metrics with the most series over the cap, worst first. */
@@ -238,8 +256,8 @@ export class SeriesBook {
   }
 
   #create(id: Words, labels: readonly LabelPair[], description: SeriesDescription): number {
-    if (this.#fresh.size >= this.#new_max)
-      throw new LeewayError('LW-BUSY', `${this.#new_max} new series wait to be written; send again`);
+    if (this.#fresh.size >= this.#new_max || this.#fresh_bytes > this.#new_bytes_max)
+      throw new LeewayError('LW-BUSY', `${this.#fresh.size} new series wait to be written; send again`);
     if (this.series_count === this.id_low.length) this.#grow();
     const series = this.series_count++;
     this.#shelf.series_count++;
@@ -251,7 +269,9 @@ export class SeriesBook {
     this.#place(series);
     const record = labelRecord(labels);
     const text = idText(id);
-    this.#fresh.set(text, { id: text, metric: record[NAME_LABEL] ?? '', labels: record, ...description });
+    const row = { id: text, metric: record[NAME_LABEL] ?? '', labels: record, ...shortened(description) };
+    this.#fresh.set(text, row);
+    this.#fresh_bytes += textOf(row);
     return series;
   }
 
@@ -293,4 +313,18 @@ export class SeriesBook {
     this.#slots = new Int32Array(size * 2).fill(-1);
     for (let series = 0; series < this.series_count; series++) this.#place(series);
   }
+}
+
+/** A description as it is announced: LIMITS.description_bytes_max of each text. */
+export function shortened(description: SeriesDescription): SeriesDescription {
+  const { kind, unit, help } = description;
+  const { description_bytes_max: bytes_max } = LIMITS;
+  return { kind, unit: cutText(unit, bytes_max), help: cutText(help, bytes_max) };
+}
+
+/** Units of text of a series as it is announced: a little less than its bytes. */
+export function textOf({ metric, labels, unit, help }: SeriesRow): number {
+  let units = metric.length + unit.length + help.length;
+  for (const name in labels) units += name.length + (labels[name] ?? '').length;
+  return units;
 }

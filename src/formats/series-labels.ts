@@ -80,6 +80,15 @@ export function short(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
+/** A text of at most `bytes_max` bytes of UTF-8, whole characters, with an ellipsis where something was cut. */
+export function cutText(text: string, bytes_max: number): string {
+  if (text.length * 3 <= bytes_max || encodedLength(text) <= bytes_max) return text;
+  const { read } = encoder.encodeInto(text, new Uint8Array(bytes_max - ELLIPSIS_BYTES));
+  return `${text.slice(0, read)}…`;
+}
+
+const ELLIPSIS_BYTES = 3;
+
 function encodedLength(text: string): number {
   return text.length > 340 ? encoder.encode(text).length : text.length; // 3 bytes a unit at most: below 341 it fits any cap
 }

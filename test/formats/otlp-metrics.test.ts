@@ -208,6 +208,31 @@ test('attributes split over the message, a late resource and a late name give th
   ]);
 });
 
+test('a resource attribute that is too long for a label is cut, and costs no point; one of a point refuses the point', () => {
+  const target = freshTarget();
+  const command = 'java -cp '.padEnd(5_000, '/opt/lib.jar:');
+  const metric = (attributes: Record<string, string>) => ({
+    name: 'up',
+    gauge: [numberPoint({ attributes, at_ms: AT, value: 1 })],
+  });
+  const resource = { 'service.name': 's', 'process.command_line': command, note: 'é'.repeat(2_000) };
+  const body = otlpRequest([
+    { resource, scope: { name: 'm', attributes: { long: command } }, metrics: [metric({}), metric({ own: command })] },
+  ]);
+  expect(taken(decodeOtlpMetrics(body, target))).toMatchObject({
+    samples_count: 1,
+    rejections: [{ code: 'label_size', count: 1 }],
+  });
+  const { series } = readable(target);
+  expect(series.map(({ labels }) => labels)).toMatchObject([
+    {
+      'process.command_line': `${command.slice(0, 2_045)}…`,
+      otel_scope_long: `${command.slice(0, 2_045)}…`,
+      note: `${'é'.repeat(1_022)}…`,
+    },
+  ]);
+});
+
 test('two resources without an instance id that differ are two series', () => {
   const target = freshTarget();
   const point = numberPoint({ at_ms: AT, value: 1 });

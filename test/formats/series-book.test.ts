@@ -72,6 +72,17 @@ test('a series is announced once, with a label named __proto__ kept as a label',
   expect(book.drainNew()).toEqual([]);
 });
 
+test('a description is kept up to 2 KiB, whole characters, when it comes first and when it comes again', () => {
+  const book = new SeriesBook();
+  const help = `${'é'.repeat(1_022)}€uro`; // 2 bytes each: 3 bytes of what is kept are the ellipsis
+  const series = book.resolve(labels('a'), { kind: 'gauge', unit: 'x'.repeat(3_000), help });
+  expect(book.waiting_bytes).toBe(1 + '__name__a'.length + 2_046 + 1_023);
+  book.describe(series, { kind: 'gauge', unit: 's', help });
+  expect(book.waiting_bytes).toBe(1 + '__name__a'.length + 1 + 1_023);
+  expect(book.drainNew()).toMatchObject([{ unit: 's', help: `${'é'.repeat(1_022)}…` }]);
+  expect(book.waiting_bytes).toBe(0);
+});
+
 test('series of a refused batch are announced again', () => {
   const book = new SeriesBook();
   book.resolve(labels('a'), UNDESCRIBED);

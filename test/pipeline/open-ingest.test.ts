@@ -224,6 +224,81 @@ describe('more new series than may wait', () => {
   });
 });
 
+describe('series of refused bodies, with much text', () => {
+  const wide = (body: number, count: number): TestSeries[] =>
+    Array.from({ length: count }, (_, index) =>
+      named('m', { id: `${body}.${index}`, a: 'x'.repeat(2_000), b: 'y'.repeat(2_000) }),
+    );
+
+  test('go ahead of the next body in batches of a megabyte, so that it is neither too large nor long in the making', async () => {
+    const { bus, write } = open();
+    bus.isFull = true;
+    for (let body = 0; body < 4; body++)
+      await expect(write('s', ...wide(body, 200))).rejects.toMatchObject({ code: 'LW-SPOOL-FULL' });
+    bus.isFull = false;
+    await write('s', named('last'));
+    const rows = bus.batches.map(({ records, samples }) => [records.length, samples?.rows ?? 0]);
+    expect(rows.at(-1)).toEqual([1, 1]);
+    const ahead = rows.slice(0, -1);
+    expect(ahead.length).toBeGreaterThanOrEqual(2); // 400 rows of 4 KB waited: later bodies were refused before they were read
+    for (const [records, samples] of ahead) expect([(records ?? 0) <= 262, samples]).toEqual([true, 0]);
+  });
+
+  test('cost a refused body one batch of them and not all again', async () => {
+    const { bus, write } = open();
+    const asked: number[] = [];
+    const publish = bus.publish.bind(bus);
+    bus.publish = (batch) => {
+      asked.push(batch.records.length);
+      return publish(batch);
+    };
+    bus.isFull = true;
+    for (let body = 0; body < 30; body++)
+      await expect(write('s', ...wide(body, 100))).rejects.toBeInstanceOf(LeewayError);
+    expect(Math.max(...asked)).toBeLessThanOrEqual(400);
+    expect(asked.slice(-20).every((rows) => rows <= 262)).toBe(true);
+  });
+
+  test('wait up to a cap of bytes, then their senders come again', async () => {
+    const { bus, write } = open({ book: { new_bytes_max: 100_000 } });
+    const outcome = (): Promise<string> =>
+      write('s', ...wide(0, 100)).then(
+        () => 'taken',
+        (error: LeewayError) => error.code,
+      );
+    const outcomes: string[] = [];
+    for (let attempt = 0; attempt < 4; attempt++) outcomes.push(await outcome());
+    expect(outcomes).toEqual(['LW-BUSY', 'LW-BUSY', 'LW-BUSY', 'taken']); // 25 rows of 4,012 characters at a time
+    expect(new Set(bus.batches.flatMap(({ records }) => records.map((row) => Reflect.get(row, 'id')))).size).toBe(100);
+  });
+});
+
+describe('more sources than there are books', () => {
+  test('share one for the rest of them; each keeps its own account', async () => {
+    const { bus, write } = open();
+    for (let source = 0; source < 70; source++) await write(`pod-${source}`, named('up', { pod: String(source) }));
+    expect(bus.batches.map(({ source, sequence }) => [source, sequence])).toEqual(
+      Array.from({ length: 70 }, (_, source) => [`pod-${source}`, 1]),
+    );
+  });
+
+  test('find room when others were away for an hour, whose series are then announced again and numbered on', async () => {
+    const clock = new ManualClock(NOW);
+    const shelf = { series_count: 0, total_max: 1_000, sure_max: 10 };
+    const { bus, ingest, write } = open({ clock, book: { shelf, series_max: 1 } });
+    for (let source = 0; source < 64; source++) await write(`pod-${source}`, named('up'));
+    await clock.advance(3_600_001);
+    await write('pod-1', named('up'));
+    await write('new', named('up'), named('down'));
+    expect(ingest.overflow('new')).toMatch(/down 1 times/); // a book of its own, of one series
+    await write('newer', named('up'));
+    expect(ingest.overflow('newer')).toBeNull();
+    expect(shelf.series_count).toBe(1 + 2 + 1);
+    await write('pod-0', named('up'));
+    expect(bus.batches.at(-1)).toMatchObject({ source: 'pod-0', sequence: 2, records: [{ type: 'series' }] });
+  });
+});
+
 test('series of a refused batch are not forgotten with a repeat that stores nothing', async () => {
   const { bus, ingest, write } = open();
   const repeatable = () =>

@@ -50,7 +50,10 @@ function isMessage(name: string): name is Message {
 function messageOf(headers: Call<unknown, unknown, unknown>['headers']): Message {
   const given = String(headers['content-type'] ?? '');
   const [type = '', ...parameters] = given.split(';').map((part) => part.trim());
-  const proto = parameters.find((parameter) => /^proto=/i.test(parameter))?.slice('proto='.length);
+  const proto = parameters
+    .find((parameter) => /^proto=/i.test(parameter))
+    ?.slice('proto='.length)
+    .replace(/^"(.*)"$/, '$1');
   const message = proto ?? 'prometheus.WriteRequest';
   const errors = [];
   if (type.toLowerCase() !== 'application/x-protobuf' || !isMessage(message))
