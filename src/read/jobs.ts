@@ -4,6 +4,7 @@ import { LeewayError } from '../core/errors.ts';
 import type { Incident } from '../core/incident.ts';
 import { formatUsd, parseUsd } from '../core/money.ts';
 import type { Control, Store } from '../core/ports.ts';
+import { notACursor } from '../server/cursor.ts';
 import type { JobFilter, Page, Paging, StepFilter } from '../server/services.ts';
 import type { JobDetail, JobItem, StepItem } from '../server/shapes/telemetry.ts';
 import { pageOf } from './page.ts';
@@ -13,6 +14,8 @@ import { TableNews } from './table-news.ts';
 /** A job without news for this long has ended: longer than any checkpoint of a healthy job reports nothing. */
 const ENDED_AFTER_MS = 120_000;
 const JOBS_MAX = 5_000;
+/** Times are below it, so that what is left to it sorts the latest first. */
+const START_MS_MAX = 9_007_199_254_740_991;
 /** Steps of the heat map's default and of the medians shown. */
 const RECENT_STEPS = 200;
 
@@ -112,7 +115,12 @@ export async function listJobs(
       (filter.from === undefined || (item.last_at_ms ?? 0) >= filter.from) &&
       (filter.to === undefined || (item.last_at_ms ?? 0) < filter.to),
   );
-  return pageOf(items, paging, (item) => item.job);
+  const starts = new Map(rows.map((row) => [row.job, row.first_ms]));
+  return pageOf(
+    items,
+    paging,
+    ({ job }) => `${String(START_MS_MAX - (starts.get(job) ?? 0)).padStart(16, '0')} ${job}`,
+  );
 }
 
 /** One job with its ranks over the last steps. Throws LW-NOT-FOUND. */
@@ -133,35 +141,45 @@ export async function listSteps(
   filter: StepFilter,
   paging: Paging,
 ): Promise<Page<StepItem>> {
-  const [step = 0, rank = -1, at_ms = 0] =
-    paging.after === null ? [] : String(paging.after.value).split('/').map(Number);
+  const after = paging.after === null ? START : stepPlace(String(paging.after.value));
   const rows = await storedRecords(
     store,
     {
       type: 'step',
       where: `job = {job:String} AND step >= {from:UInt64} AND step < {to:UInt64}
-        AND (step, rank, at_ms) > ({step:Int64}, {rank:Int64}, {at:Float64})
+        AND (step, rank, at_ms, record_hash) > ({step:Int64}, {rank:Int64}, {at:Float64}, {hash:UInt64})
         AND (empty({ranks:Array(String)}) OR has({ranks:Array(String)}, toString(rank)))
         AND ({attempt:Int64} < 0 OR ifNull(attempt, 0) = {attempt:Int64})`,
       parameters: {
         job,
         from: filter.from_step ?? 0,
         to: filter.to_step ?? Number.MAX_SAFE_INTEGER,
-        step,
-        rank,
-        at: at_ms,
+        ...after,
         ranks: filter.ranks.map(String),
         attempt: filter.attempt ?? -1,
       },
-      order: 'step, rank, at_ms',
+      order: 'step, rank, at_ms, record_hash',
       limit: paging.limit + 1,
     },
     new AbortController().signal,
   );
-  const shown = rows.slice(0, paging.limit).map(({ record }) => record);
+  const shown = rows.slice(0, paging.limit);
   const last = rows.length > paging.limit ? shown.at(-1) : undefined;
-  const place = last === undefined ? null : `${last.step}/${last.rank}/${last.at_ms}`;
-  return { items: shown, next: place === null ? null : { value: place, id: place } };
+  const items = shown.map(({ record }) => record);
+  if (last === undefined) return { items, next: null };
+  const { step, rank, at_ms } = last.record;
+  const place = `${step}/${rank}/${at_ms}/${last.hash}`;
+  return { items, next: { value: place, id: place } };
+}
+
+type StepPlace = { readonly step: number; readonly rank: number; readonly at: number; readonly hash: bigint };
+const START: StepPlace = { step: 0, rank: -1, at: 0, hash: 0n };
+
+/** The place that a cursor names. Throws LW-USAGE. */
+function stepPlace(text: string): StepPlace {
+  const [, step, rank, at, hash = ''] = /^(\d{1,16})\/(\d{1,16})\/(\d{1,16}(?:\.\d+)?)\/(\d{1,20})$/.exec(text) ?? [];
+  if (hash === '' || BigInt(hash) >= 2n ** 64n || !Number.isSafeInteger(Number(step))) throw notACursor();
+  return { step: Number(step), rank: Number(rank), at: Number(at), hash: BigInt(hash) };
 }
 
 async function jobItems(

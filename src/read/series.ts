@@ -3,6 +3,7 @@ import type { QueryParameters, Store } from '../core/ports.ts';
 import { exactBits } from '../formats/exact-number.ts';
 import { fieldsOf } from '../formats/record-rows.ts';
 import { bitsOfScaled } from '../formats/scaled-value.ts';
+import { notACursor } from '../server/cursor.ts';
 import type { Page, Paging, SampleFilter, SeriesFilter } from '../server/services.ts';
 import type { ExemplarItem, HistogramItem, SampleItem, SeriesItem } from '../server/shapes/series.ts';
 
@@ -27,7 +28,7 @@ LIMIT 1 BY metric, id LIMIT {limit:UInt32}`,
       whole: filter.id === undefined ? 1 : 0,
       id: seriesNumber(filter.id ?? '0'),
       after_metric: metric,
-      after_id: BigInt(id),
+      after_id: cursorNumber(id),
       limit: paging.limit + 1,
     },
     never,
@@ -118,8 +119,8 @@ ORDER BY at, record_hash LIMIT {limit:UInt32}`,
     {
       ...spanOf(id, filter, { ...paging, after: null }),
       first: paging.after === null ? 1 : 0,
-      after: Number(after_ms),
-      after_hash: BigInt(after_hash),
+      after: cursorTime(after_ms),
+      after_hash: cursorNumber(after_hash),
     },
     never,
   );
@@ -135,19 +136,39 @@ ORDER BY at, record_hash LIMIT {limit:UInt32}`,
 const TO_MS_MAX = 10_413_791_999_999;
 
 function spanOf(id: string, filter: SampleFilter, paging: Paging): QueryParameters {
-  const after_ms = paging.after === null ? null : Number(paging.after.value) + 1;
+  const after_ms = paging.after === null ? 0 : cursorTime(paging.after.value) + 1;
+  // times are whole milliseconds: from 1.5 on is from 2 on, and below 1.5 is below 2
   return {
     id: seriesNumber(id),
-    from: Math.max(filter.from ?? 0, after_ms ?? 0),
-    to: Math.min(filter.to ?? TO_MS_MAX, TO_MS_MAX),
+    from: Math.min(Math.max(Math.ceil(filter.from ?? 0), after_ms), TO_MS_MAX),
+    to: Math.min(Math.ceil(filter.to ?? TO_MS_MAX), TO_MS_MAX),
     limit: paging.limit + 1,
   };
 }
 
 function seriesNumber(id: string): bigint {
-  if (!/^[0-9]{1,20}$/.test(id) || BigInt(id) >= 2n ** 64n)
-    throw new LeewayError('LW-NOT-FOUND', `no series ${id.slice(0, 40)}: an id is a 64-bit integer in decimal`);
-  return BigInt(id);
+  const number = numberOf(id);
+  if (number !== null) return number;
+  throw new LeewayError('LW-NOT-FOUND', `no series ${id.slice(0, 40)}: an id is a 64-bit integer in decimal`);
+}
+
+/** The 64-bit number that a cursor ends with. Throws LW-USAGE. */
+function cursorNumber(id: string): bigint {
+  const number = numberOf(id);
+  if (number === null) throw notACursor();
+  return number;
+}
+
+/** The time that a cursor ends with. Throws LW-USAGE. */
+function cursorTime(value: string | number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || Math.abs(value) > TO_MS_MAX) throw notACursor();
+  return value;
+}
+
+function numberOf(digits: string): bigint | null {
+  if (!/^[0-9]{1,20}$/.test(digits)) return null;
+  const number = BigInt(digits);
+  return number < 2n ** 64n ? number : null;
 }
 
 function pageFrom<Item>(

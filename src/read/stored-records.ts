@@ -2,8 +2,12 @@ import type { QueryParameters, Store } from '../core/ports.ts';
 import type { LeewayRecord, RecordOf, RecordType } from '../core/records.ts';
 import { recordOf } from '../formats/record-rows.ts';
 
-/** A record read back, with the lineage that ordered its acceptance. */
-export type Stored<Kind extends RecordType> = { readonly lineage: bigint; readonly record: RecordOf<Kind> };
+/** A record read back, with the lineage that ordered its acceptance and the hash that tells records of one place apart. */
+export type Stored<Kind extends RecordType> = {
+  readonly lineage: bigint;
+  readonly hash: string;
+  readonly record: RecordOf<Kind>;
+};
 
 export type RecordQuery<Kind extends RecordType> = {
   readonly type: Kind;
@@ -14,7 +18,7 @@ export type RecordQuery<Kind extends RecordType> = {
   readonly limit: number;
 };
 
-type Row = { readonly lin: string } & Readonly<Record<string, unknown>>;
+type Row = { readonly lin: string; readonly record_hash: string } & Readonly<Record<string, unknown>>;
 
 /** Records of one type as they were sent, unknown fields included. Rows of one key count once. */
 export async function storedRecords<Kind extends RecordType>(
@@ -27,7 +31,11 @@ export async function storedRecords<Kind extends RecordType>(
     { ...query.parameters, limit: query.limit },
     signal,
   );
-  return rows.map((row) => ({ lineage: BigInt(row.lin), record: narrow(query.type, recordOf(query.type, row)) }));
+  return rows.map((row) => ({
+    lineage: BigInt(row.lin),
+    hash: row.record_hash,
+    record: narrow(query.type, recordOf(query.type, row)),
+  }));
 }
 
 function narrow<Kind extends RecordType>(type: Kind, record: LeewayRecord): RecordOf<Kind> {

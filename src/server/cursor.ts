@@ -16,6 +16,11 @@ export function decodeCursor(path: string, cursor: string): Position {
     if (list === path && (typeof value === 'string' || typeof value === 'number') && typeof id === 'string')
       return { value, id };
   }
+  throw notACursor();
+}
+
+/** What a list answers to a cursor that none of its answers had. */
+export function notACursor(): LeewayError {
   const errors = [
     {
       path: 'query.cursor',
@@ -23,7 +28,7 @@ export function decodeCursor(path: string, cursor: string): Position {
       expected: 'the next_cursor of its last answer',
     },
   ];
-  throw new LeewayError('LW-USAGE', 'query.cursor is not a cursor of this list; start again without it', { errors });
+  return new LeewayError('LW-USAGE', 'query.cursor is not a cursor of this list; start again without it', { errors });
 }
 
 function parse(text: string): unknown {

@@ -13,6 +13,7 @@ import { listIncidents } from '../../src/read/incidents.ts';
 import { jobDetail, JobRows, listJobs, listSteps } from '../../src/read/jobs.ts';
 import { overview } from '../../src/read/overview.ts';
 import { pageOf } from '../../src/read/page.ts';
+import { listHistograms, listSamples, listSeries } from '../../src/read/series.ts';
 import type { Page, Paging } from '../../src/server/services.ts';
 import { START_MS, stepRecord } from '../contract/records.ts';
 import { findingOf, ruleOf } from '../incident/fixtures.ts';
@@ -73,6 +74,50 @@ test('steps come by step and rank in pages, from and to a step, for some ranks, 
   const second = await listSteps(live.store, 'paged', { ranks: [], attempt: 1 }, ALL);
   expect(second.items.map(place)).toEqual(['3/0', '3/1', '3/2']);
   expect(second.items[0]).toEqual({ ...again[0], job: 'paged' });
+});
+
+test('steps of one step, rank and time are each on one page, and a cursor that is none is the fault of who asks', async () => {
+  const same = ['a', 'b', 'c'].map((run) => ({ ...stepRecord(7, 0), run }));
+  await live.put(ofJob('same', same));
+  const read = await pages(1, (paging) => listSteps(live.store, 'same', { ranks: [] }, paging));
+  expect(new Set(read.flat().map((row) => Reflect.get(row, 'run')))).toEqual(new Set(['a', 'b', 'c']));
+  expect(read.length).toBe(3);
+  const at = (value: string) => listSteps(live.store, 'same', { ranks: [] }, { limit: 1, after: { value, id: value } });
+  for (const value of ['NaN/0/0/0', '1e300/0/0/0', '1/0/0', '1/0/0/18446744073709551616', ''])
+    await expect(at(value)).rejects.toMatchObject({ code: 'LW-USAGE' });
+});
+
+test('samples from and to a part of a millisecond are those between, and forged cursors are refused', async () => {
+  const all = await listSamples(live.store, '1', { from: 1.5, to: 2.5 }, ALL);
+  expect(all.items).toEqual([]);
+  const after = (value: string | number, id: string) => ({ limit: 1, after: { value, id } });
+  for (const value of [Number.NaN, 1e300, '5', 1.5])
+    await expect(listSamples(live.store, '1', {}, after(value, '1'))).rejects.toMatchObject({ code: 'LW-USAGE' });
+  for (const id of ['abc', '-1', '18446744073709551616']) {
+    await expect(listSeries(live.store, {}, after('m', id))).rejects.toMatchObject({ code: 'LW-USAGE' });
+    await expect(listHistograms(live.store, '1', {}, after(5, id))).rejects.toMatchObject({ code: 'LW-USAGE' });
+  }
+});
+
+test('a page of jobs goes on where it was when the job it ended with no longer fits the filter', async () => {
+  const now_ms = START_MS + 7_200_000;
+  const one = (job: string, at_ms: number): LeewayRecord[] => ofJob(job, [{ ...stepRecord(1), at_ms }]);
+  const names = ['f-z', 'f-c', 'f-y', 'f-b'];
+  await live.put(names.flatMap((job, place) => one(job, now_ms - 1_000 * (place + 1))));
+  const jobs = { rows: new JobRows(live.store, systemClock), control: live.control };
+  const running = (paging: Paging, at_ms: number) =>
+    listJobs(jobs, { filter: { state: 'running' }, paging, now_ms: at_ms });
+  const first = await running({ limit: 2, after: null }, now_ms);
+  expect(first.items.map(({ job }) => job)).toEqual(['f-z', 'f-c']);
+  const went = { job: 'f-c', type: 'heartbeat', rank: 0, at_ms: now_ms, step: 1, state: 'exited' } as const;
+  await live.put([went]);
+  const later = { rows: new JobRows(live.store, systemClock), control: live.control };
+  const second = await listJobs(later, {
+    filter: { state: 'running' },
+    paging: { limit: 2, after: first.next },
+    now_ms,
+  });
+  expect(second.items.map(({ job }) => job)).toEqual(['f-y', 'f-b']);
 });
 
 test('jobs are listed by their start, filtered, and end when their ranks said so last', async () => {

@@ -198,11 +198,11 @@ export const JOBS_QUERY = listQuery({
   to: bound,
 });
 export const STEPS_QUERY = listQuery({
-  from_step: Type.Optional(Type.Integer({ minimum: 0 })),
-  to_step: Type.Optional(Type.Integer({ minimum: 0 })),
+  from_step: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+  to_step: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
   /** Comma list. */
   ranks: Type.Optional(Type.String({ pattern: '^[0-9]{1,9}(,[0-9]{1,9})*$', maxLength: 65_536 })),
-  attempt: Type.Optional(Type.Integer({ minimum: 0 })),
+  attempt: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
 });
 export const MODELS_QUERY = listQuery({ model: filter, status: filter });
 export const MODEL_WINDOW_QUERY = Type.Object({
