@@ -78,7 +78,7 @@ async function* pages<Body extends { readonly at_ms: number }>(
   limit: number,
 ): AsyncGenerator<Document<Body>[]> {
   for (let last: Document<Body> | undefined; ; ) {
-    const after = last === undefined ? {} : { after: { value: String(last.body.at_ms), id: last.id } };
+    const after = last === undefined ? {} : { after: { value: last.body.at_ms, id: last.id } };
     const order = { field: 'at_ms', descending: false };
     const page = await control.transaction((tx) => tx.list(collection, { order, limit, ...after }));
     if (page.length > 0) yield page;

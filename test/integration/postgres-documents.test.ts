@@ -7,6 +7,7 @@ import { openSqliteControl } from '../../src/control/sqlite.ts';
 import { ManualClock, systemClock } from '../../src/core/clock.ts';
 import type { Control, Selection } from '../../src/core/ports.ts';
 import { integerBelow, type Random, seededRandom, systemRandom } from '../../src/core/random.ts';
+import { acknowledgedContract } from '../contract/acknowledged.ts';
 import { POSTGRES_MISSING, PostgresServer } from '../contract/postgres-server.ts';
 
 const COUNTERS = collection('counters', Type.Object({ name: Type.String(), count: Type.Number() }), {
@@ -29,6 +30,8 @@ describe.skipIf(POSTGRES_MISSING !== null)(`documents in PostgreSQL ${POSTGRES_M
       clock: systemClock,
       random: systemRandom,
     });
+
+  describe('the log of the acknowledged', () => acknowledgedContract(open));
 
   test('documents, filters and orders are those of the sqlite driver, whatever the strings hold', {
     timeout: 60_000,
