@@ -86,7 +86,8 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   live.url = url;
   const stop = new AbortController();
   const loops = await startLoops(ground, { doors, deciding, reading, stream, plan }, stop.signal);
-  if (log !== null) loops.push(log.run(stop.signal));
+  const working = Promise.all([ended(stop.signal), ...loops]);
+  const logged = log?.run(working) ?? working;
   const onHangUp = (): void => {
     const told = (error: unknown): void => logger.error({ error: String(error) }, 'reloading failed, nothing changed');
     void reload({ doors, deciding, live, clock }, 'signal').then(
@@ -102,7 +103,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   logger.info({}, 'draining');
   await server.app.close();
   stop.abort();
-  await Promise.all(loops);
+  await logged;
 }
 
 /** Kafka does not say whose messages wait in it: its gateways do, in the control store. */

@@ -101,11 +101,18 @@ export type QuarantinedFrame = Pick<FrameHeader, 'source' | 'epoch' | 'sequence'
   readonly records: number;
 };
 
+/** Makes durable that a frame was set aside; told of the same frame again it changes nothing. */
+export type NoteAside = (frame: QuarantinedFrame) => Promise<void>;
+
 export interface Bus extends AsyncDisposable {
   /** Resolves when the batch is durable. Rejects with LeewayError LW-SPOOL-FULL or LW-SPOOL-IO: nothing was acknowledged. */
   publish(batch: Batch, signal: AbortSignal): Promise<Published>;
-  /** Calls `handle` for each delivery in order, one at a time; when it resolves ok the delivery is trimmed. Ends with the signal. */
-  consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void>;
+  /**
+   * Calls `handle` for each delivery in order, one at a time; when it resolves ok the delivery is trimmed. Ends with the signal.
+   * `noteAside`, of a bus that others read too, is called for each frame that is set aside, again after a LeewayError: until it
+   * resolves the group does not pass the frame.
+   */
+  consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal, noteAside?: NoteAside): Promise<void>;
   backlog(): Backlog;
   /**
    * Runs `look` while nothing is on its way from here to the store: the store holds nothing of the backlog that it sees.

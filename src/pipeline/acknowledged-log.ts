@@ -33,7 +33,7 @@ type Acknowledged = {
  * Says in the control store which batches this process has acknowledged, every two seconds: Kafka knows how many messages
  * wait, not whose they are. Readers subtract what the store holds; see read/acknowledged.ts. What a process acknowledged in
  * its last seconds before a SIGKILL is not in it, and shows in the account when it is stored. Of a worker, also which frames
- * it set aside.
+ * it set aside, before the bus passes them.
  */
 export class AcknowledgedLog {
   readonly #options: AcknowledgedLogOptions;
@@ -49,7 +49,7 @@ export class AcknowledgedLog {
     this.#options = options;
   }
 
-  /** The bus, with every batch that it acknowledges noted. Call once. */
+  /** The bus, with every batch that it acknowledges and every frame that it sets aside noted. Call once. */
   noting(bus: Bus): Bus {
     this.#frames = () => bus.backlog().quarantined_frames ?? [];
     return busOver(bus, {
@@ -58,14 +58,22 @@ export class AcknowledgedLog {
         this.#note(batch);
         return published;
       },
+      consume: (handle, signal) => bus.consume(handle, signal, (frame) => this.#noteAside(frame)),
     });
   }
 
-  /** Writes what was noted until the signal, then what is left. */
-  async run(signal: AbortSignal): Promise<void> {
+  /** Writes what was noted until `ended`, the end of all that acknowledges or sets aside; then what is left. */
+  async run(ended: Promise<unknown>): Promise<void> {
     const { clock, onError } = this.#options;
-    await every(clock, FLUSH_MS, () => this.flush(), { signal, onError });
-    await this.flush().catch(onError);
+    const over = new AbortController();
+    const writing = every(clock, FLUSH_MS, () => this.flush(), { signal: over.signal, onError });
+    try {
+      await ended;
+    } finally {
+      over.abort();
+      await writing;
+      await this.flush().catch(onError);
+    }
   }
 
   /** Writes what was noted so far. Rejects as the control store does; nothing is forgotten then. */
@@ -81,20 +89,36 @@ export class AcknowledgedLog {
 
   /** Writes what the bus has set aside and takes away what was stored after a replay. */
   async #flushAside(): Promise<void> {
-    const { control, clock } = this.#options;
     const frames = this.#frames();
     const fresh = frames.filter(({ id }) => !this.#aside.has(id)).slice(0, FRAMES_AT_ONCE_MAX);
     const ids = new Set(frames.map(({ id }) => id));
     const gone = [...this.#aside].filter((id) => !ids.has(id));
     if (fresh.length === 0 && gone.length === 0) return;
+    await this.#writeAside(fresh, gone);
+    for (const { id } of fresh) this.#aside.add(id);
+    for (const id of gone) this.#aside.delete(id);
+  }
+
+  /** Rejects with a LeewayError whatever the control store failed with: the bus asks again. */
+  async #noteAside(frame: QuarantinedFrame): Promise<void> {
+    try {
+      await this.#writeAside([frame]);
+    } catch (error) {
+      if (error instanceof LeewayError) throw error;
+      throw new LeewayError('LW-CONTROL-GONE', `what was set aside could not be noted: ${String(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  async #writeAside(fresh: readonly QuarantinedFrame[], gone: readonly string[] = []): Promise<void> {
+    const { control, clock } = this.#options;
     const at_ms = clock.now_ms();
     await control.transaction(async (tx) => {
       for (const { id, ...frame } of fresh)
         if ((await tx.get(QUARANTINED, id)) === null) await tx.insert(QUARANTINED, id, { ...frame, at_ms });
       for (const id of gone) await tx.remove(QUARANTINED, id);
     });
-    for (const { id } of fresh) this.#aside.add(id);
-    for (const id of gone) this.#aside.delete(id);
   }
 
   #nextDocument(): Document<AcknowledgedDocument> {

@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
-import type { Backlog, Batch, Bus, Delivery, Published } from '../core/ports.ts';
+import type { Backlog, Batch, Bus, Delivery, NoteAside, Published } from '../core/ports.ts';
 import type { KafkaConnection, KafkaDriver } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { STREAMS_MAX } from './kafka-frames.ts';
@@ -215,11 +215,15 @@ class KafkaBus implements Bus {
     return this.#parts.producer.publish(batch, signal);
   }
 
-  async consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal): Promise<void> {
+  async consume(
+    handle: (delivery: Delivery) => Promise<Outcome>,
+    signal: AbortSignal,
+    noteAside?: NoteAside,
+  ): Promise<void> {
     assert(!this.#isConsuming, 'one consumer at a time');
     this.#isConsuming = true;
     try {
-      await this.#parts.worker.consume(handle, signal);
+      await this.#parts.worker.consume(handle, signal, noteAside);
     } finally {
       this.#isConsuming = false;
     }

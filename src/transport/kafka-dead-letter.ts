@@ -58,14 +58,15 @@ export class Quarantine {
   readonly #frames = new Map<string, QuarantinedFrame>();
   readonly tally = new SourceTally();
 
-  add({ header, message }: Pick<DeadLetter, 'header' | 'message'>): void {
-    if (header === null) return;
-    const name = nameOf(header, message);
-    if (this.#frames.has(name)) return; // refused once more: it is the same loss
+  /** The frame of the letter; null where nobody can tell what it holds. */
+  add({ header, message }: Pick<DeadLetter, 'header' | 'message'>): QuarantinedFrame | null {
+    if (header === null) return null;
     const { source, epoch, sequence, parts, rows } = header;
-    if (this.#frames.size < QUARANTINE_FRAMES_MAX)
-      this.#frames.set(name, { id: name, source, epoch, sequence, parts, records: rows });
-    this.tally.add(header, header.rows);
+    const frame = { id: nameOf(header, message), source, epoch, sequence, parts, records: rows };
+    if (this.#frames.has(frame.id)) return frame; // refused once more: it is the same loss
+    if (this.#frames.size < QUARANTINE_FRAMES_MAX) this.#frames.set(frame.id, frame);
+    this.tally.add(header, rows);
+    return frame;
   }
 
   get frames(): QuarantinedFrame[] {

@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
 import { type Ok, type Outcome, type Reject, retry } from '../core/outcome.ts';
-import type { Delivery, QuarantinedFrame } from '../core/ports.ts';
+import type { Delivery, NoteAside, QuarantinedFrame } from '../core/ports.ts';
 import { type DeadLetter, deadLetterMessage, Quarantine } from './kafka-dead-letter.ts';
 import type { KafkaDriver, KafkaIn } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
@@ -56,6 +56,7 @@ export class KafkaWorker {
   #isPaused = false;
   #isBusy = false;
   #wake: () => void = () => undefined;
+  #noteAside: NoteAside = () => Promise.resolve();
 
   constructor(options: KafkaWorkerOptions) {
     this.#options = options;
@@ -104,7 +105,8 @@ export class KafkaWorker {
     return this.#quarantine.frames;
   }
 
-  async consume(handle: Handle, signal: AbortSignal): Promise<void> {
+  async consume(handle: Handle, signal: AbortSignal, noteAside: NoteAside = () => Promise.resolve()): Promise<void> {
+    this.#noteAside = noteAside;
     this.#shelf = new FrameShelf(this.#options.delivery);
     this.#unreadable = [];
     this.#isPaused = false;
@@ -257,25 +259,37 @@ export class KafkaWorker {
     }
   }
 
-  /** Puts a message into the dead-letter topic, however long that takes: until then its partition does not move on. */
+  /**
+   * Puts a message into the dead-letter topic and has that noted, however long it takes: until then its partition does not
+   * move on, so that a frame that is neither stored nor waiting is known to be lost, whatever ends this process.
+   */
   async #setAside(letter: DeadLetter, signal: AbortSignal): Promise<void> {
-    const { driver, topic, dead_letters, clock, onEvent } = this.#options;
+    const { driver, topic, dead_letters, onEvent } = this.#options;
     const message = deadLetterMessage(letter, topic, dead_letters.partitions);
     const what = `partition ${letter.partition} offset ${letter.offset}: ${letter.code} ${letter.reason}`;
+    const write = (): Promise<void> => driver.produce(dead_letters.topic, [message]);
+    if (!(await this.#untilDone(write, what, signal))) return;
+    const frame = this.#quarantine.add(letter);
+    const note = (): Promise<void> => (frame === null ? Promise.resolve() : this.#noteAside(frame));
+    if (!(await this.#untilDone(note, what, signal))) return;
+    this.#member.done(letter);
+    onEvent({ kind: 'kafka_dead_letter', reason: what });
+  }
+
+  /** Repeats what a dead letter needs; false when the bus ends before it is done. */
+  async #untilDone(work: () => Promise<void>, what: string, signal: AbortSignal): Promise<boolean> {
+    const { clock, onEvent } = this.#options;
     for (let attempt = 0; ; attempt++) {
       try {
-        await driver.produce(dead_letters.topic, [message]);
-        break;
+        await work();
+        return true;
       } catch (error) {
         if (!(error instanceof LeewayError)) throw error;
         onEvent({ kind: 'kafka_dead_letter_failed', reason: `${what}; ${error.message}` });
-        if (signal.aborted) return;
+        if (signal.aborted) return false;
         const wait_ms = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10));
         await clock.sleep(wait_ms, signal).catch(() => undefined); // aborted: one last attempt
       }
     }
-    this.#quarantine.add(letter);
-    this.#member.done(letter);
-    onEvent({ kind: 'kafka_dead_letter', reason: what });
   }
 }

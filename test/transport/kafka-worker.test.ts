@@ -3,8 +3,9 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
+import { LeewayError } from '../../src/core/errors.ts';
 import { ok, type Outcome, reject, retry } from '../../src/core/outcome.ts';
-import type { Delivery } from '../../src/core/ports.ts';
+import type { Delivery, NoteAside, QuarantinedFrame } from '../../src/core/ports.ts';
 import { assertAcknowledged } from '../../src/transport/kafka-driver.ts';
 import type { KafkaEvent } from '../../src/transport/kafka-event.ts';
 import { scanFrames } from '../../src/transport/frame.ts';
@@ -33,6 +34,7 @@ async function workplace(
   counts: readonly [number, number],
   answer: Answer = () => ok(undefined),
   buffer_bytes_max = 1e6,
+  noteAside: NoteAside = () => Promise.resolve(),
 ) {
   const directory = await scratchDirectory();
   const kafka = new MemoryKafka();
@@ -59,11 +61,15 @@ async function workplace(
   });
   const stop = new AbortController();
   const handled: string[][] = [];
-  const consumed = worker.consume(async (delivery) => {
-    const outcome = await answer(delivery);
-    handled.push(delivery.frames.map((frame) => `${frame.source} ${frame.sequence}`));
-    return outcome;
-  }, stop.signal);
+  const consumed = worker.consume(
+    async (delivery) => {
+      const outcome = await answer(delivery);
+      handled.push(delivery.frames.map((frame) => `${frame.source} ${frame.sequence}`));
+      return outcome;
+    },
+    stop.signal,
+    noteAside,
+  );
   await until('it has joined', () => kafka.members.length === 1);
   return {
     kafka,
@@ -71,6 +77,7 @@ async function workplace(
     worker,
     handled,
     stop,
+    consumed,
     kinds: () => events.map((event) => event.kind),
     [Symbol.asyncDispose]: async (): Promise<void> => {
       stop.abort();
@@ -381,6 +388,36 @@ test.concurrent('a refused frame is not passed over before the dead-letter topic
   expect(kafka.committed.get(0) ?? 0n).toBe(0n);
   await until('it is committed', () => kafka.committed.get(0) === 1n);
   expect(kafka.topics.get(DEAD)).toHaveLength(1);
+});
+
+test.concurrent('a refused frame is not passed over before it is noted, also where that ends with the bus', async () => {
+  const noted: QuarantinedFrame[] = [];
+  let isAway = true;
+  const noteAside: NoteAside = async (frame) => {
+    if (isAway) throw new LeewayError('LW-CONTROL-GONE', 'no control store');
+    noted.push(frame);
+  };
+  const bad = (): Outcome => reject('LW-STORE', 'bad');
+  await using place = await workplace([2, 0], bad, 1e6, noteAside);
+  const { kafka } = place;
+  const isNotNoted = () => place.kinds().includes('kafka_dead_letter_failed');
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 1));
+  await until('an attempt failed', isNotNoted);
+  expect(kafka.topics.get(DEAD)).toHaveLength(1);
+  expect(kafka.committed.get(0) ?? 0n).toBe(0n);
+  isAway = false;
+  await until('it is committed', () => kafka.committed.get(0) === 1n);
+  expect(noted).toMatchObject([{ source: 'node-0', epoch: 1, sequence: 1, parts: 1, records: 1 }]);
+  isAway = true;
+  place.events.length = 0;
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 1, 2));
+  await until('an attempt failed', isNotNoted);
+  place.stop.abort();
+  await place.consumed;
+  // the next member of the group reads it again
+  expect(kafka.committed.get(0)).toBe(1n);
+  expect(noted).toHaveLength(1);
 });
 
 test.concurrent('a refused frame is declared once until its replay is stored, in whatever place', async () => {
