@@ -108,12 +108,9 @@ async function openBus({ loaded, clock }: Ground, onEvent: Warn, store: RolledSt
     return openSpool({ data_dir, ...spool, reserve_bytes, clock, known, onEvent });
   }
   const { openKafkaBus } = await import('../transport/kafka-bus.ts');
-  const { brokers, driver, topic_prefix, sasl, tls, create_topics } = bus;
+  const { kind: _, sasl, tls, ...settings } = bus;
   return openKafkaBus({
-    brokers,
-    driver,
-    topic_prefix,
-    create_topics,
+    ...settings,
     scratch_dir: join(tmpdir(), `leeway-${process.pid}`),
     tls: typeof tls === 'boolean' ? tls : { ca: await readFile(resolve(loaded.source.cwd, tls.ca_file), 'utf8') },
     sasl: sasl === null ? null : { ...sasl, password: await secretOf(loaded, sasl.password_file) },

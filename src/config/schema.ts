@@ -61,6 +61,8 @@ const bus = Type.Union([
       ],
       { default: null },
     ),
+    /** Stream of partition 0 in lineages; see transport/kafka-bus.ts. */
+    stream_first: Type.Integer({ minimum: 0, maximum: 4095, default: 0 }),
   }),
 ]);
 

@@ -47,7 +47,8 @@ export type KafkaBusOptions = {
   readonly stall_ms?: number;
   /**
    * Stream of partition 0 in lineages. A topic that was deleted and created again numbers its messages anew: raise this by
-   * the number of its partitions, or frames of now would bear the lineage of frames of then.
+   * the number of partitions that it had, or frames of now would bear the lineage of frames of then, and the account would
+   * take the ones for the others. Default 0.
    */
   readonly stream_first?: number;
 };
@@ -99,7 +100,12 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
     const dead = `${topic_prefix}deadletter.v1`;
     const partitions = await ensureTopics(driver, [frames, dead], options);
     const count = partitions.get(frames) ?? 0;
-    assert(count + settings.stream_first <= STREAMS_MAX, `lineages have room for ${STREAMS_MAX} partitions`);
+    if (count + settings.stream_first > STREAMS_MAX)
+      throw new LeewayError(
+        'LW-CONFIG',
+        `bus.stream_first ${settings.stream_first} and the ${count} partitions of ${frames} are more than ${STREAMS_MAX} ` +
+          'streams: lower bus.stream_first, or use a topic with fewer partitions',
+      );
     const scratch_disk = options.scratch_disk ?? systemScratch();
     const scratch_prefix = await prepareScratch(scratch_disk, options.scratch_dir, options.clock.now_ms());
     const onEvent = options.onEvent ?? (() => undefined);

@@ -19,6 +19,8 @@ export type GroupMemberOptions = {
   readonly topic: string;
   readonly group: string;
   readonly clock: Clock;
+  /** Of the lineages of the topic's messages: what has to be raised when their offsets repeat. */
+  readonly stream_first: number;
   /** Lag without progress for this long: the consumer is replaced. */
   readonly stall_ms: number;
   /** Every message once, in the order of its partition. */
@@ -231,13 +233,21 @@ export class GroupMember {
       else this.#short.delete(partition);
       if (!isShort || !wasShort || !this.#seats.delete(partition)) continue;
       this.#short.delete(partition);
-      const reason =
-        `partition ${partition} ends at ${end}, after offset ${next} was read: the topic was created anew or cut; ` +
-        'lineages repeat unless stream_first is raised';
-      this.#options.onEvent({ kind: 'kafka_gap', reason });
+      const reason = `partition ${partition} ends at ${end}, after offset ${next} was read: the topic was created anew or cut`;
+      this.#tellRepeats(reason);
       this.#options.onAssigned();
       this.#fail(new LeewayError('LW-CONFLICT', reason));
     }
+  }
+
+  /** Offsets count from somewhere before again: the store would take new frames for old ones. */
+  #tellRepeats(what: string): void {
+    const { stream_first, onEvent } = this.#options;
+    const least = stream_first + this.#positions.length;
+    const reason =
+      `${what}; lineages repeat, and the account is wrong for its records, until every worker runs with ` +
+      `bus.stream_first ${least} or more`;
+    onEvent({ kind: 'kafka_gap', reason });
   }
 
   #tellGap(partition: number, from: bigint, to: bigint): void {
@@ -342,7 +352,7 @@ export class GroupMember {
 
   /** Finds where the group goes on in the partitions of an assignment, then lets their messages in. */
   async #locate(seats: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
-    const { driver, topic, group, clock, onEvent } = this.#options;
+    const { driver, topic, group, clock } = this.#options;
     this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
     if (this.#positions.some(isCut)) {
       await clock.sleep(CUT_CHECK_MS, new AbortController().signal); // a new leader may for a moment say too little
@@ -352,7 +362,8 @@ export class GroupMember {
       const { partition } = position;
       const seat = seats.get(partition);
       if (seat === undefined || this.#seats.get(partition) !== seat) continue; // assigned anew meanwhile
-      for (const messages of seat.locate(position, onEvent)) this.#receive(partition, messages, fail);
+      for (const messages of seat.locate(position, (what) => this.#tellRepeats(what)))
+        this.#receive(partition, messages, fail);
     }
     this.#options.onAssigned();
   }

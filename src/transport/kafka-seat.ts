@@ -1,6 +1,5 @@
 import { LeewayError } from '../core/errors.ts';
 import type { KafkaIn, PartitionPosition } from './kafka-driver.ts';
-import type { KafkaEvent } from './kafka-event.ts';
 import { PartitionOffsets } from './kafka-offsets.ts';
 
 /** Messages that arrive before it is known where their partition begins: a few fetches. */
@@ -48,12 +47,12 @@ export class Seat {
     return this.#early_messages <= EARLY_MESSAGES_MAX;
   }
 
-  /** Goes on where the group stands; returns what was held back, in the order of arrival. */
-  locate(position: PartitionPosition, onEvent: (event: KafkaEvent) => void): readonly Messages[] {
+  /** Goes on where the group stands; returns what was held back, in the order of arrival. Tells where offsets repeat. */
+  locate(position: PartitionPosition, tellRepeats: (what: string) => void): readonly Messages[] {
     const { committed } = position;
     const account = this.#account;
     // one that has read further than the cut looks for itself whether its partition is another one
-    if (account === null || (isCut(position) && account.next < (committed ?? 0n))) this.#begin(position, onEvent);
+    if (account === null || (isCut(position) && account.next < (committed ?? 0n))) this.#begin(position, tellRepeats);
     else {
       if (committed !== null && !isCut(position)) account.passTo(committed);
       account.committed = null; // said to an earlier generation: it is said again
@@ -65,15 +64,16 @@ export class Seat {
     return held;
   }
 
-  #begin(position: PartitionPosition, onEvent: (event: KafkaEvent) => void): void {
+  #begin(position: PartitionPosition, tellRepeats: (what: string) => void): void {
     const { partition, low, end, committed } = position;
     const start = committed === null || committed < low || isCut(position) ? low : committed;
     this.#account = new PartitionOffsets(start);
     // of a partition that was cut the group's offset is put back (messages before it are new ones), of removed ones forward
     this.#account.committed = committed !== null && committed !== start ? null : start;
     if (!isCut(position)) return;
-    const reason = `partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`;
-    onEvent({ kind: 'kafka_gap', reason });
+    tellRepeats(
+      `partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`,
+    );
   }
 }
 

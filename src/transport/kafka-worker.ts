@@ -62,12 +62,13 @@ export class KafkaWorker {
     this.#options = options;
     this.#disk = options.scratch_disk ?? systemScratch();
     this.#shelf = new FrameShelf(options.delivery);
-    const { driver, topic, group, clock, stall_ms, onEvent } = options;
+    const { driver, topic, group, clock, stream_first, stall_ms, onEvent } = options;
     this.#member = new GroupMember({
       driver,
       topic,
       group,
       clock,
+      stream_first,
       stall_ms,
       onEvent,
       onMessage: (partition, message) => this.#receive(partition, message),

@@ -141,6 +141,7 @@ describe('defaults', () => {
       sasl: null,
       topic_prefix: 'leeway.',
       create_topics: null,
+      stream_first: 0,
     });
     expect(config.store).toMatchObject({ kind: 'clickhouse', cluster: null, database: 'leeway' });
   });
