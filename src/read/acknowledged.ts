@@ -4,6 +4,7 @@ import {
   QUARANTINED,
   type QuarantinedDocument,
 } from '../control/collections.ts';
+import { LeewayError } from '../core/errors.ts';
 import type { Backlog, Collection, Control, Document, InFlight, StoredAccount } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
 
@@ -18,12 +19,17 @@ export type Acknowledged = {
 /** The log of a bus that does not say what waits in it. */
 export type AcknowledgedReader = {
   readonly read: () => Promise<Acknowledged>;
-  /** Takes documents away that are of no more use. */
+  /** Takes away what is of no more use. */
   readonly forget: (settled: Settled) => Promise<void>;
 };
 
 /** Ids of documents of which everything is stored. */
-type Settled = { readonly documents: readonly string[]; readonly quarantined: readonly string[] };
+type Settled = {
+  readonly documents: readonly string[];
+  readonly quarantined: readonly string[];
+  /** Documents of which most is stored, without that: what will never be stored must not use up what can be read. */
+  readonly trimmed: readonly Document<AcknowledgedDocument>[];
+};
 
 /** What of it the store does not hold. */
 export type Unstored = Pick<Backlog, 'in_flight' | 'quarantined' | 'quarantined_batches'> & {
@@ -46,9 +52,10 @@ const NOT_WHOLE_MS = 3_600_000;
 export function acknowledgedReader(control: Control): AcknowledgedReader {
   return {
     read: () => read(control),
-    forget: async ({ documents, quarantined }) => {
+    forget: async ({ documents, quarantined, trimmed }) => {
       await removeAll(control, ACKNOWLEDGED, documents);
       await removeAll(control, QUARANTINED, quarantined);
+      for (const document of trimmed) await replace(control, document);
     },
   };
 }
@@ -59,7 +66,7 @@ async function read(control: Control): Promise<Acknowledged> {
   let batches = 0;
   for await (const page of pages(control, ACKNOWLEDGED, PAGE)) {
     documents.push(...page);
-    for (const { body } of page) for (const source of body.sources) batches += source.batches.length;
+    for (const { body } of page) batches += batchesOf(body.sources);
     if (batches > BATCHES_MAX) break;
   }
   const quarantined: Document<QuarantinedDocument>[] = [];
@@ -94,6 +101,14 @@ async function removeAll<Body>(control: Control, collection: Collection<Body>, i
     });
 }
 
+async function replace(control: Control, { id, revision, body }: Document<AcknowledgedDocument>): Promise<void> {
+  try {
+    await control.transaction((tx) => tx.update(ACKNOWLEDGED, id, revision, body));
+  } catch (error) {
+    if (!(error instanceof LeewayError) || error.code !== 'LW-CONFLICT') throw error; // another reader was faster
+  }
+}
+
 /**
  * Compares what was acknowledged, read first, with what the store holds. A batch that several gateways acknowledged counts
  * once; one of which the store has a part counts as stored. A frame that was set aside is lost until its batch is stored; of
@@ -108,21 +123,34 @@ export function unstored(log: Omit<Acknowledged, 'whole'>, stored: readonly Held
     else lost.add(body);
   const waiting = new Waiting();
   const settled: string[] = [];
-  for (const { id, body } of log.documents) {
-    let isSettled = body.whole || now_ms - body.at_ms > NOT_WHOLE_MS;
-    for (const { source, epoch, batches } of body.sources) {
+  const trimmed: Document<AcknowledgedDocument>[] = [];
+  for (const { id, revision, body } of log.documents) {
+    const open = body.sources.map(({ source, epoch, batches }) => {
       const held = heldOf.get(nameOf({ source, epoch }));
-      for (const [sequence, all, age_ms] of batches) {
-        if (isHeld(held, sequence)) continue;
+      const isOpen = ([sequence, all, age_ms]: AcknowledgedBatch): boolean => {
+        if (isHeld(held, sequence)) return false;
         const records = all - lost.of({ source, epoch, sequence });
-        if (records <= 0) continue;
-        isSettled = false;
+        if (records <= 0) return false;
         waiting.add({ source, epoch, sequence, records, oldest_ms: Math.max(0, now_ms - body.at_ms + age_ms) });
-      }
+        return true;
+      };
+      return { source, epoch, batches: batches.filter(isOpen) };
+    });
+    const left = batchesOf(open);
+    if (left === 0 && (body.whole || now_ms - body.at_ms > NOT_WHOLE_MS)) settled.push(id);
+    else if (2 * left < batchesOf(body.sources)) {
+      const sources = open.filter(({ batches }) => batches.length > 0);
+      trimmed.push({ id, revision, body: { ...body, sources } });
     }
-    if (isSettled) settled.push(id);
   }
-  return { in_flight: waiting.list, ...lost.account, settled: { documents: settled, quarantined: replayed } };
+  return { in_flight: waiting.list, ...lost.account, settled: { documents: settled, quarantined: replayed, trimmed } };
+}
+
+type AcknowledgedSource = AcknowledgedDocument['sources'][number];
+type AcknowledgedBatch = AcknowledgedSource['batches'][number];
+
+function batchesOf(sources: readonly AcknowledgedSource[]): number {
+  return sources.reduce((sum, { batches }) => sum + batches.length, 0);
 }
 
 type SourceEpoch = Pick<Held, 'source' | 'epoch'>;

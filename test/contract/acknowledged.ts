@@ -6,6 +6,8 @@ import { acknowledgedReader, unstored } from '../../src/read/acknowledged.ts';
 
 type Batches = readonly (readonly [sequence: number, records: number, age_ms: number])[];
 
+type Gaps = readonly (readonly [from: number, to: number])[];
+
 const acknowledge = (control: Control, id: string, at_ms: number, batches: Batches): Promise<void> =>
   control.transaction((tx) =>
     tx.insert(ACKNOWLEDGED, id, {
@@ -18,10 +20,10 @@ const acknowledge = (control: Control, id: string, at_ms: number, batches: Batch
 const left = (control: Control): Promise<number> => control.transaction((tx) => tx.count(ACKNOWLEDGED, []));
 
 /** One look at the account, of a store that holds every batch up to `stored_to`. */
-async function look(control: Control, stored_to: number, now_ms: number) {
+async function look(control: Control, stored_to: number, now_ms: number, gaps: Gaps = []) {
   const reader = acknowledgedReader(control);
   const log = await reader.read();
-  const held = { source: 's', epoch: 1, sequence_min: 1, sequence_max: stored_to, gaps: [] };
+  const held = { source: 's', epoch: 1, sequence_min: 1, sequence_max: stored_to, gaps };
   const { settled, ...account } = unstored(log, stored_to === 0 ? [] : [held], now_ms);
   await reader.forget(settled);
   return { ...account, whole: log.whole };
@@ -88,5 +90,24 @@ export function acknowledgedContract(open: () => Promise<Control>): void {
     // once the store is back, the rest is known again
     expect(await look(control, 500_000, 100)).toMatchObject({ whole: false });
     expect(await look(control, 500_000, 100)).toMatchObject({ in_flight: [{ records: 2 }], whole: true });
+  });
+
+  test('batches that will never be stored do not hide the ones that came later: of their documents only they are kept', async () => {
+    await using control = await open();
+    const rows = (from: number): Batches => Array.from({ length: 20_000 }, (_, index) => [from + index, 1, 5] as const);
+    for (let document = 0; document < 30; document++)
+      await acknowledge(control, `g/${document}`, document, rows(1 + 20_000 * document));
+    // one of each 20,000 is lost
+    const gaps = Array.from({ length: 30 }, (_, document) => [3 + 20_000 * document, 3 + 20_000 * document] as const);
+    expect(await look(control, 600_000, 1_000, gaps)).toMatchObject({ whole: false });
+    await look(control, 600_000, 1_000, gaps);
+    const waiting = { source: 's', epoch: 1, records: 30, oldest_ms: 1_005, sequence_min: 3 };
+    expect(await look(control, 600_000, 1_000, gaps)).toMatchObject({ in_flight: [waiting], whole: true });
+    const { documents } = await acknowledgedReader(control).read();
+    expect(documents.map(({ body }) => body.sources[0]?.batches)).toEqual(gaps.map(([lost]) => [[lost, 1, 5]]));
+    // one of them came after all
+    const later = gaps.slice(1);
+    expect(await look(control, 600_000, 1_000, later)).toMatchObject({ in_flight: [{ records: 29 }], whole: true });
+    expect(await left(control)).toBe(29);
   });
 }

@@ -143,7 +143,7 @@ test('a document whose answer was lost is written once, and what comes meanwhile
     [1, 2],
     [2, 3],
   ]);
-  await acknowledgedReader(live.control).forget({ documents: held.map(({ id }) => id), quarantined: [] });
+  await acknowledgedReader(live.control).forget({ documents: held.map(({ id }) => id), quarantined: [], trimmed: [] });
 });
 
 test('what is more than a gateway can keep is said to be unknown, and never 0', async () => {
@@ -161,7 +161,7 @@ test('what is more than a gateway can keep is said to be unknown, and never 0', 
   expect(item).toMatchObject({ emitted: 100_000, in_flight: 100_000, in_flight_known: false });
   const { documents: held } = await acknowledged.read();
   expect(held.map(({ body }) => body.sources[0]?.batches.length)).toEqual(Array.from({ length: 5 }, () => 20_000));
-  await acknowledged.forget({ documents: held.map(({ id }) => id), quarantined: [] });
+  await acknowledged.forget({ documents: held.map(({ id }) => id), quarantined: [], trimmed: [] });
 });
 
 test('of the log only what the store holds no part of is in flight; a gateway that left something out says so for an hour', () => {
@@ -187,12 +187,13 @@ test('of the log only what the store holds no part of is in flight; a gateway th
     document('again', true, [[8, 30, 900]]),
     document('some', false, [[2, 1, 0]]),
   ];
+  const some = documents.at(-1); // what is stored of it need not be kept; that it is not whole must be
   const now_ms = 5_000;
   expect(unstored({ documents, quarantined: [] }, [held], now_ms)).toEqual({
     in_flight: [{ source: 's', epoch: 1, records: 10 + 20 + 30 + 40, oldest_ms: 4_300, sequence_min: 1 }],
     quarantined: [],
     quarantined_batches: [],
-    settled: { documents: ['stored'], quarantined: [] },
+    settled: { documents: ['stored'], quarantined: [], trimmed: [{ ...some, body: { ...some?.body, sources: [] } }] },
   });
   expect(unstored({ documents, quarantined: [] }, [held], now_ms + 3_600_000).settled.documents).toEqual([
     'stored',
@@ -230,7 +231,7 @@ test('what was set aside is lost until it is stored: no more in flight, and its 
         ],
       },
     ],
-    settled: { documents: ['aside', 'replayed'], quarantined: ['c'] },
+    settled: { documents: ['aside', 'replayed'], quarantined: ['c'], trimmed: [] },
   });
 });
 
