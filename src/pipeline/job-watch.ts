@@ -1,8 +1,8 @@
 import type { Finding } from '../core/finding.ts';
 import type { Store } from '../core/ports.ts';
 import type { RecordType } from '../core/records.ts';
-import { storedRecords } from '../read/stored-records.ts';
 import { TableNews } from '../read/table-news.ts';
+import { type TimedRecord, UnreadRecords } from '../read/unread-records.ts';
 import { createStragglerDetector, type StragglerDetector } from '../straggler/detector.ts';
 import { STRAGGLER_DEFAULTS, type StragglerOptions } from '../straggler/options.ts';
 import type { StragglerReport } from '../straggler/report.ts';
@@ -10,8 +10,10 @@ import type { StragglerReport } from '../straggler/report.ts';
 /** Record types that the straggler engine reads. */
 const TYPES = ['job', 'step', 'heartbeat', 'phase', 'checkpoint', 'gpu', 'nic', 'host'] as const satisfies RecordType[];
 
-/** Rows of one type taken in one tick: 200,000 steps are 3 minutes of 1,024 ranks at one step a second. */
+/** Rows of one type taken in one reading: 200,000 steps are 3 minutes of 1,024 ranks at one step a second. */
 const ROWS_MAX = 200_000;
+/** Readings of backlogs in one look: a second or two each. */
+const BACKLOG_READINGS_MAX = 4;
 /** After this long without a finding about a job, its last verdict is no longer repeated to the desk. */
 const FORGET_MS = 24 * 3_600_000;
 /** A hang also needs this long by the wall clock without the arrival of a step (contract: api.md). */
@@ -27,6 +29,8 @@ export type JobWatchOptions = {
   readonly detector: Partial<StragglerOptions>;
   /** How far back a restarted watch reads to build its state anew. */
   readonly history_ms: number;
+  /** Default: ROWS_MAX. */
+  readonly rows_max?: number;
 };
 
 /**
@@ -34,7 +38,6 @@ export type JobWatchOptions = {
  * The state is a pure function of the stored rows, so a restart rebuilds it from the recent history.
  */
 export class JobWatch {
-  readonly #store: Store;
   readonly #options: JobWatchOptions;
   readonly #detector: StragglerDetector;
   readonly #news: TableNews;
@@ -42,7 +45,7 @@ export class JobWatch {
   readonly #stepped = new Map<string, number>();
   /** Time of the newest step of a job, by its own clock. */
   readonly #newest_step = new Map<string, number>();
-  readonly #seen = new Map<RecordType, bigint>();
+  readonly #unread: ReadonlyMap<string, UnreadRecords>;
   readonly #standing = new Map<string, { finding: Finding; at_ms: number }>();
   #arrived_ms = Number.NEGATIVE_INFINITY;
   #newest_ms = 0;
@@ -50,10 +53,10 @@ export class JobWatch {
   #settling_since_ms: number | null = null;
 
   constructor(store: Store, options: JobWatchOptions) {
-    this.#store = store;
     this.#options = options;
     this.#detector = createStragglerDetector(options.detector);
     this.#news = new TableNews(store);
+    this.#unread = new Map(TYPES.map((type) => [type, new UnreadRecords(store, type, this.#rows_max)]));
   }
 
   /** Reads what is new, judges it, and returns every standing finding; a cleared one is returned with value 0. */
@@ -62,7 +65,7 @@ export class JobWatch {
     if (!this.#isSettling(now_ms)) {
       // silence counts by the records' own time while records still come: history is not a hang (contract: api.md)
       const silence = now_ms - this.#arrived_ms < SILENCE_MS ? { arrivals_stopped_ms: this.#newest_ms } : {};
-      for (const { finding } of this.#detector.advance(now_ms, silence))
+      for (const { finding } of this.#detector.advance(Math.min(now_ms, this.#readTo() + this.#lateness_ms), silence))
         this.#standing.set(finding.key, { finding, at_ms: now_ms });
     }
     for (const [key, standing] of this.#standing) if (now_ms - standing.at_ms > FORGET_MS) this.#standing.delete(key);
@@ -82,21 +85,34 @@ export class JobWatch {
   async #readNews(now_ms: number, signal: AbortSignal): Promise<void> {
     const news = await this.#news.look(signal);
     this.#oldest_read_ms = Number.POSITIVE_INFINITY;
-    let arrived = 0;
-    let whole = true;
-    for (const type of TYPES) {
-      if (!news.tables.has(type)) continue;
-      const rows = await this.#read(type, now_ms, signal);
-      arrived += rows;
-      whole &&= rows < ROWS_MAX;
+    const behind = [...this.#unread.values()].filter(({ read_to_ms }) => read_to_ms < Infinity);
+    let whole = behind.length === 0;
+    for (const [type, unread] of this.#unread)
+      if (news.tables.has(type) && !behind.includes(unread))
+        whole = (await this.#read(unread, now_ms, signal)) < this.#rows_max && whole;
+    for (let time = 0; time < BACKLOG_READINGS_MAX && this.#readTo() < Infinity; time++) {
+      // the one that is furthest behind: the detector moves on to where all types were read to
+      const last = [...this.#unread.values()].reduce((one, other) => (other.read_to_ms < one.read_to_ms ? other : one));
+      await this.#read(last, now_ms, signal);
     }
-    if (arrived > 0) this.#arrived_ms = now_ms;
     if (whole) news.read();
   }
 
+  /** What is older than this was read of all types, what is younger not of all. */
+  #readTo(): number {
+    return Math.min(...[...this.#unread.values()].map(({ read_to_ms }) => read_to_ms - 1));
+  }
+
+  get #rows_max(): number {
+    return this.#options.rows_max ?? ROWS_MAX;
+  }
+
+  get #lateness_ms(): number {
+    return this.#options.detector.lateness_ms ?? STRAGGLER_DEFAULTS.lateness_ms;
+  }
+
   #isSettling(now_ms: number): boolean {
-    const lateness_ms = this.#options.detector.lateness_ms ?? STRAGGLER_DEFAULTS.lateness_ms;
-    const historic = this.#oldest_read_ms < now_ms - Math.max(lateness_ms, HISTORIC_MS);
+    const historic = this.#oldest_read_ms < now_ms - Math.max(this.#lateness_ms, HISTORIC_MS);
     if (historic) this.#settling_since_ms ??= now_ms;
     const settling = historic && now_ms - (this.#settling_since_ms ?? now_ms) < SETTLE_MS;
     if (!settling) this.#settling_since_ms = null;
@@ -116,34 +132,19 @@ export class JobWatch {
     return this.#detector.report();
   }
 
-  async #read(type: (typeof TYPES)[number], now_ms: number, signal: AbortSignal): Promise<number> {
-    const after = this.#seen.get(type) ?? 0n;
-    const rows = await storedRecords(
-      this.#store,
-      {
-        type,
-        where: 'precedence < {precedence:UInt64} AND at >= fromUnixTimestamp64Milli({since:Int64})',
-        parameters: {
-          precedence: 0xffff_ffff_ffff_ffffn - after,
-          since: BigInt(Math.floor(now_ms - this.#options.history_ms)),
-        },
-        order: 'precedence DESC',
-        limit: ROWS_MAX,
-      },
-      signal,
-    );
-    for (const { record } of rows) {
-      this.#detector.observe(record);
-      this.#newest_ms = Math.max(this.#newest_ms, record.at_ms);
-      this.#oldest_read_ms = Math.min(this.#oldest_read_ms, record.at_ms);
-      if (record.type !== 'step') continue;
-      this.#stepped.set(record.job, now_ms);
-      this.#newest_step.set(record.job, Math.max(this.#newest_step.get(record.job) ?? 0, record.at_ms));
-    }
-    const last = rows.at(-1)?.lineage ?? after;
-    // where the limit cut a frame, its rows are read again: repeated records change nothing
-    const cut = rows.length === ROWS_MAX && rows[0]?.lineage !== last;
-    this.#seen.set(type, cut ? last - 1n : last);
-    return rows.length;
+  async #read(unread: UnreadRecords, now_ms: number, signal: AbortSignal): Promise<number> {
+    const records = await unread.read(now_ms - this.#options.history_ms, signal);
+    for (const record of records) this.#take(record, now_ms);
+    if (records.length > 0) this.#arrived_ms = now_ms;
+    return records.length;
+  }
+
+  #take(record: TimedRecord, now_ms: number): void {
+    this.#detector.observe(record);
+    this.#newest_ms = Math.max(this.#newest_ms, record.at_ms);
+    this.#oldest_read_ms = Math.min(this.#oldest_read_ms, record.at_ms);
+    if (record.type !== 'step') return;
+    this.#stepped.set(record.job, now_ms);
+    this.#newest_step.set(record.job, Math.max(this.#newest_step.get(record.job) ?? 0, record.at_ms));
   }
 }

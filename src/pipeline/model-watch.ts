@@ -18,6 +18,7 @@ import {
   type SpanCount,
   WINDOW_ROWS_MAX,
 } from '../read/model-rows.ts';
+import { NOTHING_SEEN, type StreamMarks, withSeen } from '../read/stream-marks.ts';
 import { TableNews } from '../read/table-news.ts';
 import { ACCURACY, DRIFTED_ACCURACY, driftFinding, type DriftSituation, qualityFinding } from './model-findings.ts';
 import {
@@ -71,9 +72,9 @@ export class ModelWatch {
   /** Windows to count again, until they were. */
   readonly #dirty = new Map<VersionState, Set<number>>();
   readonly #requests = new Map<string, number>();
-  #predictions_seen = 0n;
-  #labels_seen = 0n;
-  #late_labels_seen = 0n;
+  #predictions_seen: StreamMarks = NOTHING_SEEN;
+  #labels_seen: StreamMarks = NOTHING_SEEN;
+  #late_labels_seen: StreamMarks = NOTHING_SEEN;
   #late_looked_ms = 0;
 
   constructor(store: Store, options: WatchOptions, restored: readonly ModelState[] = []) {
@@ -106,7 +107,7 @@ export class ModelWatch {
     return analyses;
   }
 
-  #look(now_ms: number, after: bigint) {
+  #look(now_ms: number, after: StreamMarks) {
     const { window_ms } = this.#options;
     const since_ms = now_ms - Math.min(HISTORY_MS, WINDOWS_MAX * window_ms);
     return { after, since_ms, span_ms: window_ms, spans_max: WINDOWS_MAX + 1 };
@@ -124,7 +125,8 @@ export class ModelWatch {
       state.active_version = activeVersion(state, Math.min(this.#options.window_ms, SWITCH_MS_MAX));
       this.#mark(known, rows.spans);
     }
-    for (const { lineage } of fresh) if (lineage > this.#predictions_seen) this.#predictions_seen = lineage;
+    const lineages = fresh.flatMap((rows) => rows.lineages);
+    this.#predictions_seen = withSeen(this.#predictions_seen, lineages);
   }
 
   #versionIn(state: ModelState, rows: FreshRows): VersionState {
@@ -143,9 +145,9 @@ export class ModelWatch {
   async #findLabels(now_ms: number, signal: AbortSignal): Promise<void> {
     const look = this.#look(now_ms, this.#labels_seen);
     const newest = await freshLabels(this.#store, look, signal);
-    if (newest !== null) {
+    if (newest.length > 0) {
       await this.#markLabelled({ ...look, from_ms: look.since_ms }, signal);
-      this.#labels_seen = newest;
+      this.#labels_seen = withSeen(this.#labels_seen, newest);
     }
     if (now_ms - this.#late_looked_ms < LATE_LOOK_MS) return;
     const from_ms = now_ms - LABELS_LATE_MS;

@@ -1,4 +1,5 @@
 import type { QueryParameters, Store } from '../core/ports.ts';
+import { STREAM, type StreamMarks, unseen } from './stream-marks.ts';
 
 /** What arrived of a version since the last look: its time span and the windows that took rows. Times Unix ms. */
 export type FreshRows = {
@@ -6,7 +7,8 @@ export type FreshRows = {
   readonly version: string;
   readonly first_ms: number;
   readonly last_ms: number;
-  readonly lineage: bigint;
+  /** The newest lineage of each stream that they came by. */
+  readonly lineages: readonly bigint[];
   /** Starts of the windows that changed. */
   readonly spans: readonly number[];
 };
@@ -30,47 +32,48 @@ export type SpanCount = {
 /** Rows of one window that are read at most; of more, every k-th by the hash of its request stands for them all. */
 export const WINDOW_ROWS_MAX = 20_000;
 
-const LINEAGE_MAX = 0xffff_ffff_ffff_ffffn;
-
 type Look = {
-  /** Rows of this lineage and before were seen. */
-  readonly after: bigint;
+  /** Rows up to these marks were seen. */
+  readonly after: StreamMarks;
   readonly since_ms: number;
   readonly span_ms: number;
   readonly spans_max: number;
 };
 
-function lookParameters({ after, since_ms, span_ms }: Look): QueryParameters {
-  return { below: LINEAGE_MAX - after, since: BigInt(Math.floor(since_ms)), span: span_ms };
+function lookParameters({ since_ms, span_ms }: Look): QueryParameters {
+  return { since: BigInt(Math.floor(since_ms)), span: span_ms };
 }
 
-type FreshRow = Omit<FreshRows, 'lineage' | 'spans'> & { readonly lineage: string; readonly spans: readonly number[] };
+type FreshRow = Omit<FreshRows, 'lineages'> & { readonly lineages: readonly string[] };
 
-/** Predictions that arrived after a lineage and are not older than `since_ms`, by version, newest activity last. */
+/** Predictions that are unseen and not older than `since_ms`, by version, newest activity last. */
 export async function freshPredictions(store: Store, look: Look, signal: AbortSignal): Promise<FreshRows[]> {
   const rows = await store.query<FreshRow>(
-    `SELECT model, version, min(at_ms) AS first_ms, max(at_ms) AS last_ms, max(bitNot(precedence)) AS lineage,
-       groupUniqArray(${look.spans_max})(floor(at_ms / {span:Float64}) * {span:Float64}) AS spans
-     FROM leeway.prediction WHERE at >= fromUnixTimestamp64Milli({since:Int64}) AND precedence < {below:UInt64}
+    `SELECT model, version, min(first) AS first_ms, max(last) AS last_ms, groupArray(lineage) AS lineages,
+       groupUniqArrayArray(${look.spans_max})(changed) AS spans
+     FROM (SELECT model, version, min(at_ms) AS first, max(at_ms) AS last, bitNot(min(precedence)) AS lineage,
+         groupUniqArray(${look.spans_max})(floor(at_ms / {span:Float64}) * {span:Float64}) AS changed
+       FROM leeway.prediction WHERE at >= fromUnixTimestamp64Milli({since:Int64}) AND ${unseen(look.after)}
+       GROUP BY model, version, ${STREAM})
      GROUP BY model, version ORDER BY last_ms`,
     lookParameters(look),
     signal,
   );
-  return rows.map((row) => ({ ...row, lineage: BigInt(row.lineage) }));
+  return rows.map((row) => ({ ...row, lineages: row.lineages.map(BigInt) }));
 }
 
-/** The newest lineage of labels after a lineage, null when none arrived. */
-export async function freshLabels(store: Store, look: Look, signal: AbortSignal): Promise<bigint | null> {
-  const rows = await store.query<{ readonly lineage: string; readonly n: string }>(
-    `SELECT max(bitNot(precedence)) AS lineage, count() AS n FROM leeway.label
-     WHERE at >= fromUnixTimestamp64Milli({since:Int64}) AND precedence < {below:UInt64}`,
+/** The newest lineage of the unseen labels of each stream, none when none arrived. */
+export async function freshLabels(store: Store, look: Look, signal: AbortSignal): Promise<bigint[]> {
+  const rows = await store.query<{ readonly lineage: string }>(
+    `SELECT bitNot(min(precedence)) AS lineage FROM leeway.label
+     WHERE at >= fromUnixTimestamp64Milli({since:Int64}) AND ${unseen(look.after)} GROUP BY ${STREAM}`,
     lookParameters(look),
     signal,
   );
-  return rows[0] === undefined || rows[0].n === '0' ? null : BigInt(rows[0].lineage);
+  return rows.map(({ lineage }) => BigInt(lineage));
 }
 
-/** Windows whose predictions got a label after a lineage: labels not older than `since_ms`, predictions than `from_ms`. */
+/** Windows whose predictions got an unseen label: labels not older than `since_ms`, predictions than `from_ms`. */
 export async function labelledSpans(
   store: Store,
   look: Look & { readonly from_ms: number },
@@ -80,7 +83,7 @@ export async function labelledSpans(
     `SELECT model, version, groupUniqArray(${look.spans_max})(floor(at_ms / {span:Float64}) * {span:Float64}) AS spans
      FROM leeway.prediction WHERE at >= fromUnixTimestamp64Milli({from:Int64}) AND (model, request_id) IN (
        SELECT model, request_id FROM leeway.label
-       WHERE at >= fromUnixTimestamp64Milli({since:Int64}) AND precedence < {below:UInt64})
+       WHERE at >= fromUnixTimestamp64Milli({since:Int64}) AND ${unseen(look.after)})
      GROUP BY model, version`,
     { ...lookParameters(look), from: BigInt(Math.floor(look.from_ms)) },
     signal,

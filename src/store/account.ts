@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import { streamOf } from '../core/lineage.ts';
 import type { QueryParameters, StoredAccount } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import { EXPIRED_ROWS } from './expire.ts';
@@ -13,7 +14,6 @@ import {
   PART_LISTS,
   type Stretch,
   storedRows,
-  streamOf,
 } from './ledger-sql.ts';
 import {
   type LateRow,

@@ -1,3 +1,4 @@
+import { STREAM_BITS, streamOf } from '../core/lineage.ts';
 import type { TableName } from '../core/tables.ts';
 import type { Behind } from './ledger-totals.ts';
 import { DATABASE, literal } from './names.ts';
@@ -5,14 +6,6 @@ import { tableName } from './schema.ts';
 
 /** A stretch of one stream of the ledger: lineages above `after` and up to `upto`. */
 export type Stretch = { readonly after: bigint; readonly upto: bigint };
-
-/** Streams: the upper 12 bits of a lineage. */
-const STREAM_BITS = 52;
-
-/** The stream of a lineage: within it, order is order of acceptance. */
-export function streamOf(lineage: bigint): number {
-  return Number(lineage >> BigInt(STREAM_BITS));
-}
 
 /** What comes before the first lineage of a stream (no frame has lineage 0). */
 export function beforeStream(stream: number): bigint {
