@@ -221,18 +221,13 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
   const { store, bus, control, holder } = doors;
   const { desk, alerts, courier, retraining, policies } = deciding;
   const { config } = loaded;
-  const models = new ModelWatch(
-    store,
-    {
-      window_ms: config.drift.window_ms,
-      rows_min: config.drift.rows_min,
-      reference_rows: config.drift.reference.rows,
-      false_alarms_per_month: config.drift.false_alarms_per_month,
-      hysteresis_windows: (model) => policyFor(policies, model)?.hysteresis.windows ?? 4,
-    },
-    await loadModelStates(control),
-  );
-  const jobs = new JobWatch(store, { detector: config.stragglers, history_ms: HISTORY_MS });
+  const watching = {
+    window_ms: config.drift.window_ms,
+    rows_min: config.drift.rows_min,
+    reference_rows: config.drift.reference.rows,
+    false_alarms_per_month: config.drift.false_alarms_per_month,
+    hysteresis_windows: (model: string): number => policyFor(policies, model)?.hysteresis.windows ?? 4,
+  };
   const watchAccount = accountWatch({
     store,
     bus,
@@ -257,8 +252,10 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
         clock,
         control,
         desk,
-        jobs,
-        models,
+        begin: async () => ({
+          jobs: new JobWatch(store, { detector: config.stragglers, history_ms: HISTORY_MS }),
+          models: new ModelWatch(store, watching, await loadModelStates(control)),
+        }),
         retraining,
         ownFindings: async (now_ms, aborted) => [
           ...(await watchAccount(now_ms, aborted)),

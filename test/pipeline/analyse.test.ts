@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { OUTBOX, RETRAIN_DECISIONS } from '../../src/control/collections.ts';
+import type { Clock } from '../../src/core/clock.ts';
 import { parseUsd } from '../../src/core/money.ts';
 import { seededRandom } from '../../src/core/random.ts';
-import { type AnalysisOptions, analyseOnce } from '../../src/pipeline/analyse.ts';
+import { Analysis, type AnalysisOptions, type Watches } from '../../src/pipeline/analyse.ts';
 import { JobWatch } from '../../src/pipeline/job-watch.ts';
 import { ModelWatch } from '../../src/pipeline/model-watch.ts';
 import { Retraining } from '../../src/pipeline/retrain.ts';
@@ -39,15 +40,27 @@ beforeAll(async () => {
 afterAll(() => live[Symbol.asyncDispose]());
 
 /** A worker as after a start: the stores are all that it remembers. */
-async function worker({ control, clock, desk }: House, holder: string): Promise<AnalysisOptions> {
+function worker(house: House, holder: string, changes: Partial<AnalysisOptions> = {}): Analysis {
+  return new Analysis({ ...optionsOf(house, holder), ...changes });
+}
+
+/** Watches as a worker begins with. */
+async function watchesOf({ control }: House): Promise<Watches> {
   const windows = { window_ms: WINDOW_MS, rows_min: 50, reference_rows: 500, false_alarms_per_month: 1 };
   const restored = await loadModelStates(control);
+  return {
+    jobs: new JobWatch(live.store, { detector: {}, history_ms: 960_000 }),
+    models: new ModelWatch(live.store, { ...windows, hysteresis_windows: () => 4 }, restored),
+  };
+}
+
+function optionsOf(house: House, holder: string): AnalysisOptions {
+  const { control, clock, desk } = house;
   return {
     clock,
     control,
     desk,
-    jobs: new JobWatch(live.store, { detector: {}, history_ms: 960_000 }),
-    models: new ModelWatch(live.store, { ...windows, hysteresis_windows: () => 4 }, restored),
+    begin: () => watchesOf(house),
     retraining: new Retraining({
       control,
       clock,
@@ -87,13 +100,12 @@ test(`drift becomes one incident and one request, whoever holds the lease and ho
   const moved = { from_ms: start_ms + 90_000, rows: 400, shift: 1, random: seededRandom(seed + 1) };
   await live.put(traffic({ ...rows, ...moved }));
   await house.clock.advance(132_000);
-  const [first, second] = [await worker(house, 'first'), await worker(house, 'second')];
-  await analyseOnce(first, signal);
-  await analyseOnce(second, signal);
+  await worker(house, 'first').once(signal);
+  await worker(house, 'second').once(signal);
   expect(await loadModelStates(house.control)).toMatchObject([{ model: 'analysed', active_version: 'v1' }]);
   for (let restart = 0; restart < 3; restart++) {
     await house.clock.advance(16_000); // the lease of the one before is over
-    await analyseOnce(await worker(house, `restarted-${restart}`), signal);
+    await worker(house, `restarted-${restart}`).once(signal);
   }
   const incidents = await house.incidents();
   expect(incidents).toMatchObject([
@@ -126,23 +138,149 @@ test(`drift becomes one incident and one request, whoever holds the lease and ho
   });
 });
 
+/** A worker that notes each look by its name. */
+function noted(house: House, holder: string, looked: string[], changes: Partial<AnalysisOptions> = {}): Analysis {
+  const ownFindings = async () => {
+    looked.push(holder);
+    return [];
+  };
+  return worker(house, holder, { ownFindings, ...changes });
+}
+
 test('a worker without the lease does nothing until the lease is over', async () => {
   await using house = await openHouse();
-  const [first, second] = [await worker(house, 'first'), await worker(house, 'second')];
   const looked: string[] = [];
-  const of = (options: AnalysisOptions, name: string): AnalysisOptions => ({
-    ...options,
-    ownFindings: async () => {
-      looked.push(name);
-      return [];
-    },
-  });
-  await analyseOnce(of(first, 'first'), signal);
-  await analyseOnce(of(second, 'second'), signal);
+  const [first, second] = [noted(house, 'first', looked), noted(house, 'second', looked)];
+  await first.once(signal);
+  await second.once(signal);
   await house.clock.advance(14_999);
-  await analyseOnce(of(second, 'second'), signal);
+  await second.once(signal);
   await house.clock.advance(1);
-  await analyseOnce(of(second, 'second'), signal);
-  await analyseOnce(of(first, 'first'), signal);
+  await second.once(signal);
+  await first.once(signal);
   expect(looked).toEqual(['first', 'second']);
+});
+
+test(`drift that goes on stays one incident when a worker takes over that last analysed before it (seed ${seed})`, async () => {
+  const drift = ruleOf({
+    id: 'drift.features',
+    finding: 'drift.features',
+    fire: { above: 0.5 },
+    clear: { below: 0.5 },
+  });
+  await using house = await openHouse({ rules: [drift] });
+  const [first, standby] = [worker(house, 'first'), worker(house, 'standby')];
+  await house.clock.advance(86_400_000); // nothing of other tests is recent to it
+  await standby.once(signal); // it has the lease and finds nothing
+  await house.clock.advance(20_000);
+  const start_ms = house.clock.now_ms();
+  const rows = { model: 'taken-over', version: 'v1', every_ms: 100 };
+  const steady = traffic({ ...rows, from_ms: start_ms, rows: 900, random: seededRandom(seed) });
+  const moved = traffic({
+    ...rows,
+    from_ms: start_ms + 90_000,
+    rows: 10_500,
+    shift: 1,
+    random: seededRandom(seed + 1),
+  });
+  await live.put(steady);
+  await live.put(moved);
+  // the drift goes on for longer than the 16 minutes that are read back, so the reference cannot be made again from the rows
+  for (let minute = 0; minute < 19; minute++) {
+    await house.clock.advance(60_000);
+    await first.once(signal);
+    await standby.once(signal);
+  }
+  const reference = async () => (await loadModelStates(house.control))[0]?.versions[0]?.reference_end?.at_ms;
+  const before = { reference: await reference(), incidents: await house.incidents() };
+  expect(before).toMatchObject({ reference: start_ms + 49_900, incidents: [{ state: 'firing' }] });
+  await house.clock.advance(16_000); // the first one is gone
+  for (let look = 0; look < 6; look++) {
+    await standby.once(signal);
+    await house.clock.advance(1_000);
+  }
+  expect(await reference()).toBe(before.reference);
+  expect(await house.incidents()).toMatchObject([{ id: before.incidents[0]?.id, state: 'firing' }]);
+});
+
+test('a worker that was away for as long as a lease begins with what is kept, one that held it goes on', async () => {
+  await using house = await openHouse();
+  let begun = 0;
+  const begin = () => {
+    begun++;
+    return watchesOf(house);
+  };
+  const one = worker(house, 'one', { begin });
+  for (const wait_ms of [0, 1_000, 14_998]) {
+    await house.clock.advance(wait_ms);
+    await one.once(signal);
+  }
+  expect(begun).toBe(1);
+  await house.clock.advance(15_000); // another one may have had the lease, and given it back
+  await one.once(signal);
+  expect(begun).toBe(2);
+});
+
+test('a pass that takes longer than the lease keeps it', async () => {
+  await using house = await openHouse();
+  const looked: string[] = [];
+  const slow = async () => {
+    looked.push('slow begins');
+    await house.clock.sleep(40_000, signal);
+    looked.push('slow ends');
+    return [];
+  };
+  const [first, second] = [worker(house, 'first', { ownFindings: slow }), noted(house, 'second', looked)];
+  const running = first.once(signal);
+  await expect.poll(() => looked).toEqual(['slow begins']);
+  for (let second_of = 0; second_of < 41; second_of++) {
+    await house.clock.advance(1_000);
+    await second.once(signal);
+  }
+  await running;
+  expect(looked).toEqual(['slow begins', 'slow ends']);
+});
+
+test('a pass during which another worker took over judges and keeps nothing', async () => {
+  const rule = ruleOf({ id: 'drift.features', finding: 'drift.features', fire: { above: 0.5 }, clear: { below: 0.5 } });
+  await using house = await openHouse({ rules: [rule] });
+  const looked: string[] = [];
+  const { promise: stands, resolve: goOn } = Promise.withResolvers<void>();
+  const { clock } = house;
+  // a process that is frozen: time goes on, its timers do not
+  const frozen: Clock = {
+    now_ms: () => clock.now_ms(),
+    elapsed_ms: () => clock.elapsed_ms(),
+    sleep: (_ms, aborted) =>
+      new Promise((_resolve, reject) =>
+        aborted.addEventListener('abort', () => reject(aborted.reason), { once: true }),
+      ),
+  };
+  const ownFindings = async () => {
+    looked.push('frozen');
+    await stands;
+    return [];
+  };
+  let kept = 0;
+  const saveModels = async () => void kept++;
+  const onFinding = () => looked.push('judged');
+  const first = worker(house, 'first', { clock: frozen, ownFindings, saveModels, onFinding });
+  await live.put(
+    traffic({
+      model: 'frozen',
+      version: 'v1',
+      from_ms: clock.now_ms(),
+      every_ms: 100,
+      rows: 10,
+      random: seededRandom(seed),
+    }),
+  );
+  await clock.advance(2_000);
+  const running = first.once(signal);
+  await expect.poll(() => looked).toEqual(['frozen']);
+  await clock.advance(16_000);
+  await noted(house, 'second', looked).once(signal);
+  goOn();
+  await expect(running).rejects.toMatchObject({ code: 'LW-CONFLICT' });
+  expect([looked, kept]).toEqual([['frozen', 'second'], 0]);
 });
