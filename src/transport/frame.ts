@@ -47,6 +47,8 @@ export const SEGMENT_ORIGINS_MAX = 256;
 const TYPE =
   /^Tuple\(`LW[12] ([0-9a-f]{8}) ([0-9a-f]{8}) (([^` ]+) ([0-9a-f]{14}) ([0-9a-f]{14}) ([0-9a-f]{2}) ([0-9a-f]{8})(?: ([0-9a-f]{16}) ([0-9a-f]{2}))?)` UInt64\)$/;
 const TYPE_BYTES_MAX = 2048;
+/** What the first column alone takes of a row: its lineage or its id. */
+const ROW_BYTES_MIN = 8;
 
 function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, '0');
@@ -117,16 +119,19 @@ export function frameAt(bytes: Buffer, offset: number, table: TableName): FoundF
   const [, length, crc, fields = '', source = '', epoch, sequence, parts, declaredRows, lineage, origin] = match;
   const from = reader.offset;
   const payload = reader.raw(number(length));
-  if (payload === null || payload.length < 8 || number(declaredRows) !== rows) return null;
+  if (payload === null || number(declaredRows) !== rows) return null;
+  // a checksum proves no good will: 8 bytes of each row are its first column's, and what is written again grows with them
+  if (payload.length < rows * ROW_BYTES_MIN) return null;
   if ((lineage !== undefined) !== (table === SAMPLES)) return null;
   if (crc32(payload, crc32(`${columns} ${fields}`)) !== number(crc)) return null;
   const name = decoded(source);
-  if (name === null) return null;
+  const [epoch_number, sequence_number] = [number(epoch), number(sequence)];
+  if (name === null || !Number.isSafeInteger(epoch_number) || !Number.isSafeInteger(sequence_number)) return null;
   const header = {
     lineage: lineage === undefined ? payload.readBigUInt64LE(0) : BigInt(`0x${lineage}`),
     source: name,
-    epoch: number(epoch),
-    sequence: number(sequence),
+    epoch: epoch_number,
+    sequence: sequence_number,
     parts: number(parts),
     table,
     rows,
@@ -155,7 +160,7 @@ function firstColumn(table: TableName): string {
   return table === SAMPLES ? 'id' : 'lin';
 }
 
-/** A percent-encoded name; null where it is none: a checksum proves no good will. */
+/** A percent-encoded name; null where it is none. */
 function decoded(name: string): string | null {
   try {
     return decodeURIComponent(name);

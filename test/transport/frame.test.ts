@@ -6,6 +6,7 @@ import type { FrameHeader } from '../../src/core/ports.ts';
 import { encodeColumns } from '../../src/formats/record-rows.ts';
 import { encodeFrame, frameAt, lineageOf, scanFrames, segmentOf, versionFault } from '../../src/transport/frame.ts';
 import { steps } from '../contract/records.ts';
+import { forgedFrame } from './forged-frame.ts';
 
 const digest = (text: string): Uint8Array => hash('sha1', text, 'buffer');
 
@@ -122,4 +123,25 @@ test('a source that is no percent-encoding makes no frame, even under a right ch
   expect(frameAt(bytes, 0, 'step')).toBeNull();
   const scan = scanFrames(Buffer.concat([bytes, frame(2, 1)]), 'step');
   expect(scan.frames.map(({ header: { sequence } }) => sequence)).toEqual([2]);
+});
+
+test('a frame that says more rows than its bytes have room for is none, even under a right checksum', () => {
+  const payload = Buffer.alloc(64, 1); // the first column takes 8 bytes a row: 8 rows at most
+  for (const table of ['step', 'samples'] as const) {
+    expect(frameAt(forgedFrame(table, { rows: 8 }, payload), 0, table)).toMatchObject({ header: { rows: 8 } });
+    for (const rows of [9, 300_000_000, 0xff_ff_ff_f0])
+      expect(frameAt(forgedFrame(table, { rows }, payload), 0, table), `${rows} rows of ${table}`).toBeNull();
+  }
+});
+
+test('a frame whose epoch or sequence no number holds exactly is none: written again it would be another one', () => {
+  const payload = Buffer.alloc(64, 1);
+  const [largest, above] = ['1fffffffffffff', '20000000000000']; // 2^53 - 1 and 2^53
+  expect(
+    frameAt(forgedFrame('step', { rows: 1, epoch: largest, sequence: largest }, payload), 0, 'step'),
+  ).toMatchObject({
+    header: { epoch: Number.MAX_SAFE_INTEGER, sequence: Number.MAX_SAFE_INTEGER },
+  });
+  expect(frameAt(forgedFrame('step', { rows: 1, epoch: above }, payload), 0, 'step')).toBeNull();
+  expect(frameAt(forgedFrame('step', { rows: 1, sequence: above }, payload), 0, 'step')).toBeNull();
 });

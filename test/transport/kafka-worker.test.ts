@@ -15,6 +15,7 @@ import { prepareScratch, systemScratch, writeDelivery } from '../../src/transpor
 import { KafkaWorker } from '../../src/transport/kafka-worker.ts';
 import { stepRecord } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { forgedFrame } from './forged-frame.ts';
 import { MemoryKafka } from './memory-kafka.ts';
 
 const TOPIC = 'frames';
@@ -427,6 +428,22 @@ test.concurrent('a refused frame is not passed over before it is noted, also whe
   // the next member of the group reads it again
   expect(kafka.committed.get(0)).toBe(1n);
   expect(noted).toHaveLength(1);
+});
+
+test.concurrent('a frame that lies about its rows becomes a dead letter, and what follows it is stored', async () => {
+  await using place = await workplace([3, 0]);
+  const { kafka } = place;
+  const [first, lying, ...rest] = kafka.fetch(TOPIC, 0);
+  if (first === undefined || lying === undefined) throw new Error('three messages');
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, [
+    first,
+    { ...lying, value: forgedFrame('step', { rows: 0xff_ff_ff_f0 }, Buffer.alloc(64, 1)) },
+    ...rest,
+  ]);
+  await until('all are committed', () => kafka.committed.get(0) === 3n);
+  expect(place.handled.flat()).toEqual(['node-0 1', 'node-0 3']);
+  expect(kafka.topics.get(DEAD)?.map(({ headers }) => headers['offset'])).toEqual(['1']);
 });
 
 test.concurrent('a refused frame is declared once until its replay is stored, in whatever place', async () => {
