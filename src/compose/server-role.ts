@@ -44,13 +44,15 @@ import {
 import { reload } from './reload.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
 import { createServices } from './services.ts';
+import { untilBroken } from './until-broken.ts';
 
 /** `leeway.watchdog` goes out this often, so that silence is noticed. */
 const WATCHDOG_MS = 3_600_000;
 
 /**
  * `--role all`: everything in this process, an embedded store in a child. The roles of a fleet (gateway, worker, console)
- * are the same with parts left out. Ends after the signal, in reverse order of starting.
+ * are the same with parts left out. Ends after the signal, in reverse order of starting; rejects with the failure of a loop
+ * that should have gone on.
  */
 export async function runServer(loaded: LoadedConfig, options: RunOptions, role: PlannedRole): Promise<void> {
   assertShared(role, loaded);
@@ -86,7 +88,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   live.url = url;
   const stop = new AbortController();
   const loops = await startLoops(ground, { doors, deciding, reading, stream, plan }, stop.signal);
-  const working = Promise.all([ended(stop.signal), ...loops]);
+  const working = Promise.allSettled([ended(stop.signal), ...loops]);
   const logged = log?.run(working) ?? working;
   const onHangUp = (): void => {
     const told = (error: unknown): void => logger.error({ error: String(error) }, 'reloading failed, nothing changed');
@@ -99,11 +101,13 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   stack.defer(() => void process.off('SIGHUP', onHangUp));
   options.onReady?.({ url });
   logger.info({ url, role, data_dir: paths.data_dir, installation: doors.installation }, 'Leeway is ready');
-  await ended(options.signal);
+  const broken = await untilBroken(loops, options.signal);
+  if (broken !== null) logger.error({ error: String(broken.error) }, 'a part of Leeway has failed: the process ends');
   logger.info({}, 'draining');
   await server.app.close();
   stop.abort();
-  await logged;
+  await logged; // what fails now was being stopped
+  if (broken !== null) throw broken.error;
 }
 
 /** Kafka does not say whose messages wait in it: its gateways do, in the control store. */
@@ -206,11 +210,10 @@ async function startLoops(ground: Ground, parts: RunningParts, signal: AbortSign
     const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
     if (!signal.aborted) logger.error({ error: told }, `${what} failed`);
   };
-  const loops = [
-    ...(parts.plan.collects ? [parts.reading.collecting.run(signal)] : []),
+  return [
+    ...(parts.plan.collects ? [parts.reading.collecting.run(signal).catch(failed('collecting'))] : []),
     ...(parts.plan.works ? await workLoops(ground, parts, { signal, failed }) : []),
   ];
-  return loops.map((loop) => loop.catch(failed('a loop')));
 }
 
 type Running = { readonly signal: AbortSignal; readonly failed: (what: string) => (error: unknown) => void };
