@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
+import { GroupCommits } from './kafka-commits.ts';
 import {
   answered,
   type ConsumerHandlers,
@@ -36,10 +37,6 @@ const REBUILD_MS_MIN = 300;
 const REBUILD_MS_MAX = 5_000;
 /** Closing waits for a coordinator that may be gone: the session's end does the same, later. */
 const CLOSE_MS_MAX = 2_000;
-/** kafkajs keeps dialling a dead coordinator until it returns; a new consumer asks for the living one. */
-const COMMIT_FAILURES_MAX = 4;
-/** After a commit that failed: 4 of them are 1.5 s, which a coordinator's move takes. */
-const COMMIT_RETRY_MS = 500;
 /** Between two looks at a partition that ends too early. */
 const CUT_CHECK_MS = 1_000;
 
@@ -50,6 +47,7 @@ const CUT_CHECK_MS = 1_000;
  */
 export class GroupMember {
   readonly #options: GroupMemberOptions;
+  readonly #commits: GroupCommits;
   readonly #seats = new Map<number, Seat>();
   readonly #skipped = new SkippedMessages();
   /** Partitions that ended too early at the last look. */
@@ -62,11 +60,11 @@ export class GroupMember {
   #isPaused = false;
   #progress = 0;
   #joins = 0;
-  #commit_failures = 0;
-  #commit_not_before_ms = 0;
 
   constructor(options: GroupMemberOptions) {
     this.#options = options;
+    const { group, clock, onEvent } = options;
+    this.#commits = new GroupCommits({ group, clock, onEvent, onFailed: (error) => this.#fail(error) });
   }
 
   owns(partition: number): boolean {
@@ -119,36 +117,12 @@ export class GroupMember {
 
   /** How long a commit that failed is left alone. */
   get commit_wait_ms(): number {
-    return Math.max(1, this.#commit_not_before_ms - this.#options.clock.elapsed_ms());
+    return this.#commits.wait_ms;
   }
 
   /** Commits up to the first message of each partition that is not dealt with. A failure is tried again by the caller. */
-  async commit(): Promise<void> {
-    const consumer = this.#consumer;
-    const due = new Map<number, bigint>();
-    const seats = new Map<PartitionOffsets, bigint>();
-    for (const [partition, { offsets }] of this.#seats) {
-      if (offsets === null || offsets.committed === offsets.frontier) continue;
-      due.set(partition, offsets.frontier);
-      seats.set(offsets, offsets.frontier);
-    }
-    const { clock, group } = this.#options;
-    if (due.size === 0 || clock.elapsed_ms() < this.#commit_not_before_ms) return;
-    this.#commit_not_before_ms = clock.elapsed_ms() + COMMIT_RETRY_MS; // unless it succeeds
-    if (consumer === null) return;
-    const joins = this.#joins;
-    try {
-      await answered(consumer.commit(due), `a commit of ${group}`, clock);
-      this.#commit_failures = 0;
-      this.#commit_not_before_ms = 0;
-      if (joins !== this.#joins) return; // an answer of before: another coordinator may not know of it
-      for (const [offsets, frontier] of seats) offsets.committed = frontier;
-    } catch (error) {
-      if (!(error instanceof LeewayError)) throw error;
-      if (error.code === 'LW-CONFLICT') return; // a rebalance: the next assignment says what is ours
-      this.#options.onEvent({ kind: 'kafka_commit_failed', reason: error.message });
-      if (++this.#commit_failures >= COMMIT_FAILURES_MAX) this.#fail(error);
-    }
+  commit(): Promise<void> {
+    return this.#commits.commit(this.#consumer, this.#seats);
   }
 
   /** Is a member until `signal` fires. */
@@ -311,7 +285,7 @@ export class GroupMember {
       this.#consumer = consumer;
       this.#fail = resolve;
       this.#progress++;
-      this.#commit_failures = 0;
+      this.#commits.newConsumer();
       if (this.#isPaused) consumer.pause();
       return await ended;
     } catch (error) {
@@ -335,7 +309,7 @@ export class GroupMember {
   #assigned(partitions: readonly number[], fail: (error: LeewayError) => void): void {
     this.#joins++;
     this.#progress++;
-    this.#commit_not_before_ms = 0;
+    this.#commits.assigned();
     const ours = new Set(partitions);
     for (const partition of this.#seats.keys()) if (!ours.has(partition)) this.#seats.delete(partition);
     for (const partition of ours) {
