@@ -41,6 +41,16 @@ export type KafkaIn = {
   readonly at_ms: number;
 };
 
+/** What the objects that hold a message take beside its bytes, about. */
+const MESSAGE_BYTES = 512;
+
+/** What a message takes in memory, about: key, value, headers and the objects that hold them. */
+export function messageBytes({ key, value, headers }: KafkaIn): number {
+  let bytes = MESSAGE_BYTES + (key?.length ?? 0) + (value?.length ?? 0);
+  for (const [name, text] of headers) bytes += name.length + text.length;
+  return bytes;
+}
+
 export type TopicSpec = {
   readonly topic: string;
   readonly partitions: number;

@@ -26,6 +26,8 @@ export type GroupMemberOptions = {
   readonly stall_ms: number;
   /** Every message once, in the order of its partition. */
   readonly onMessage: (partition: number, message: KafkaIn) => void;
+  /** Messages are held back until it is known where the group goes on; `early_bytes` says how much. */
+  readonly onEarly: () => void;
   /** The assignment has changed: what was read from other partitions is somebody else's now. */
   readonly onAssigned: () => void;
   /** Work is in hand, so that standing still is not a stall. */
@@ -90,6 +92,11 @@ export class GroupMember {
       lag += (end > offsets.next ? end : offsets.next) - offsets.frontier;
     }
     return Number(lag);
+  }
+
+  /** What messages take in memory that came before it was known where the group goes on. */
+  get early_bytes(): number {
+    return this.#seats.values().reduce((bytes, seat) => bytes + seat.early_bytes, 0);
   }
 
   /** The message is stored or set aside. */
@@ -348,8 +355,8 @@ export class GroupMember {
     if (seat === undefined || first === undefined) return;
     const { offsets } = seat;
     if (offsets === null) {
-      if (!seat.hold(messages)) fail(unlocated(partition));
-      return;
+      if (!seat.hold(messages)) return fail(unlocated(partition));
+      return this.#options.onEarly();
     }
     const { next } = offsets;
     if (first.offset > next && !this.#skipped.skips(partition, next, seat.isFresh)) {

@@ -1,8 +1,8 @@
 import { LeewayError } from '../core/errors.ts';
-import type { KafkaIn, PartitionPosition } from './kafka-driver.ts';
+import { type KafkaIn, messageBytes, type PartitionPosition } from './kafka-driver.ts';
 import { PartitionOffsets } from './kafka-offsets.ts';
 
-/** Messages that arrive before it is known where their partition begins: a few fetches. */
+/** Messages that arrive before it is known where their partition begins: a few fetches, as many as come despite a pause. */
 const EARLY_MESSAGES_MAX = 20_000;
 
 type Messages = readonly KafkaIn[];
@@ -20,6 +20,7 @@ export class Seat {
   #isLocated = false;
   #early: Messages[];
   #early_messages: number;
+  #early_bytes: number;
 
   /** `before`: the seat that the assignment before gave, null for a partition that is new to us. */
   constructor(before: Seat | null, isFresh: boolean) {
@@ -28,11 +29,17 @@ export class Seat {
     const isKept = before !== null && !isFresh; // what another consumer brought comes again
     this.#early = isKept ? before.#early : [];
     this.#early_messages = isKept ? before.#early_messages : 0;
+    this.#early_bytes = isKept ? before.#early_bytes : 0;
   }
 
   /** What of the partition was taken in and is dealt with; null until it is known where the group goes on. */
   get offsets(): PartitionOffsets | null {
     return this.#isLocated ? this.#account : null;
+  }
+
+  /** What the messages that are held back take in memory. */
+  get early_bytes(): number {
+    return this.#early_bytes;
   }
 
   /** The message is stored or set aside, whichever assignment brought it. */
@@ -44,6 +51,7 @@ export class Seat {
   hold(messages: Messages): boolean {
     this.#early.push(messages);
     this.#early_messages += messages.length;
+    for (const message of messages) this.#early_bytes += messageBytes(message);
     return this.#early_messages <= EARLY_MESSAGES_MAX;
   }
 
@@ -61,6 +69,7 @@ export class Seat {
     const held = this.#early;
     this.#early = [];
     this.#early_messages = 0;
+    this.#early_bytes = 0;
     return held;
   }
 

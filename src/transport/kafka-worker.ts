@@ -10,6 +10,7 @@ import { type HeldFrame, lineageAt, readMessage } from './kafka-frames.ts';
 import { GroupMember } from './kafka-member.ts';
 import { removeDelivery, type ScratchDisk, systemScratch, writeDelivery } from './kafka-scratch.ts';
 import { FrameShelf, type ShelfOptions } from './kafka-shelf.ts';
+import { UnreadableMessages } from './kafka-unreadable.ts';
 import { SourceTally } from './known-sequences.ts';
 
 export type KafkaWorkerOptions = {
@@ -25,7 +26,7 @@ export type KafkaWorkerOptions = {
   readonly scratch_prefix: string;
   readonly stream_first: number;
   readonly delivery: ShelfOptions;
-  /** Bytes of frames held in memory; beyond them fetching pauses. */
+  /** Bytes of messages held in memory, frames or not; beyond them fetching pauses. */
   readonly buffer_bytes_max: number;
   readonly stall_ms: number;
   readonly onEvent: (event: KafkaEvent) => void;
@@ -48,7 +49,7 @@ export class KafkaWorker {
   readonly #inHand = new SourceTally();
   readonly #quarantine = new Quarantine();
   #shelf: FrameShelf;
-  #unreadable: DeadLetter[] = [];
+  #unreadable = new UnreadableMessages();
   #in_hand_bytes = 0;
   #in_hand_at_ms: number | null = null;
   #unreadable_frames = 0;
@@ -72,6 +73,7 @@ export class KafkaWorker {
       stall_ms,
       onEvent,
       onMessage: (partition, message) => this.#receive(partition, message),
+      onEarly: () => this.#pauseWhenFull(),
       onAssigned: () => this.#reassigned(),
       isBusy: () => this.#isBusy,
     });
@@ -109,7 +111,7 @@ export class KafkaWorker {
   async consume(handle: Handle, signal: AbortSignal, noteAside: NoteAside = () => Promise.resolve()): Promise<void> {
     this.#noteAside = noteAside;
     this.#shelf = new FrameShelf(this.#options.delivery);
-    this.#unreadable = [];
+    this.#unreadable = new UnreadableMessages();
     this.#isPaused = false;
     const leaving = new AbortController();
     const background = Promise.all([this.#member.run(leaving.signal), this.#member.watch(leaving.signal)]);
@@ -126,30 +128,38 @@ export class KafkaWorker {
   }
 
   #receive(partition: number, message: KafkaIn): void {
-    const { stream_first, clock, buffer_bytes_max } = this.#options;
+    const { stream_first, clock } = this.#options;
     const place = { partition, offset: message.offset };
     const frame = readMessage(message, place, lineageAt(place, stream_first));
     if (typeof frame === 'string') {
       this.#unreadable_frames++;
-      this.#unreadable.push({ ...place, message, header: null, code: 'LW-INPUT', reason: frame });
+      this.#unreadable.add({ ...place, message, header: null, code: 'LW-INPUT', reason: frame });
     } else this.#shelf.add(frame, clock.elapsed_ms());
-    if (!this.#isPaused && this.#shelf.bytes > buffer_bytes_max) {
-      this.#isPaused = true;
-      this.#member.pause();
-    }
+    this.#pauseWhenFull();
     this.#wake();
+  }
+
+  /** What was read and waits here: frames, what is none, and what came before it was known where the group goes on. */
+  get #waiting_bytes(): number {
+    return this.#shelf.bytes + this.#unreadable.bytes + this.#member.early_bytes;
+  }
+
+  #pauseWhenFull(): void {
+    if (this.#isPaused || this.#waiting_bytes <= this.#options.buffer_bytes_max) return;
+    this.#isPaused = true;
+    this.#member.pause();
   }
 
   #reassigned(): void {
     this.#shelf.retain((partition) => this.#member.owns(partition));
-    this.#unreadable = this.#unreadable.filter((letter) => this.#member.owns(letter.partition));
+    this.#unreadable.retain((partition) => this.#member.owns(partition));
     this.#wake();
   }
 
   async #deliverAll(handle: Handle, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     while (!signal.aborted) {
-      const letter = this.#unreadable.shift();
+      const letter = this.#unreadable.take();
       const frames = letter === undefined ? this.#shelf.takeDue(clock.elapsed_ms(), this.#isPaused) : null;
       if (letter === undefined && frames === null) {
         await this.#idle(signal);
@@ -165,7 +175,7 @@ export class KafkaWorker {
   }
 
   #resumeWhenRoom(): void {
-    if (!this.#isPaused || this.#shelf.bytes > this.#options.buffer_bytes_max / 2) return;
+    if (!this.#isPaused || this.#waiting_bytes > this.#options.buffer_bytes_max / 2) return;
     this.#isPaused = false;
     this.#member.resume();
   }
@@ -180,7 +190,7 @@ export class KafkaWorker {
       due_ms === null ? Infinity : Math.max(0, due_ms - clock.elapsed_ms()),
       this.#member.isBehind ? this.#member.commit_wait_ms : Infinity,
     );
-    if (signal.aborted || wait_ms === 0 || this.#unreadable.length > 0) return;
+    if (signal.aborted || wait_ms === 0 || !this.#unreadable.isEmpty) return;
     const over = new AbortController();
     const woken = new Promise<void>((resolve) => (this.#wake = resolve));
     if (wait_ms === Infinity) await woken;

@@ -500,6 +500,40 @@ test.concurrent('fetching pauses while the store is behind and goes on when ther
   await until('it goes on', () => !kafka.member.isPaused);
 });
 
+test.concurrent('fetching pauses for messages that hold no frame while the dead-letter topic is slow, too', async () => {
+  await using place = await workplace([4, 0], () => ok(undefined), 4_000);
+  const { kafka } = place;
+  const letters = gate();
+  kafka.onProduce = () => letters.opened;
+  kafka.member.handlers.onAssigned([0]);
+  const bad = kafka.fetch(TOPIC, 0).map((message) => ({ ...message, value: Buffer.alloc(1_000) }));
+  kafka.member.handlers.onMessages(0, bad.slice(0, 2)); // 1,000 bytes, 15 of key and header, 512 for its objects each
+  await until('a letter is on its way', () => kafka.calls.length > 4);
+  expect(kafka.member.isPaused).toBe(false);
+  kafka.member.handlers.onMessages(0, bad.slice(2)); // one is on its way, three of 1,527 bytes wait
+  expect(kafka.member.isPaused).toBe(true);
+  letters.open();
+  await until('all are passed over', () => kafka.committed.get(0) === 4n);
+  await until('it goes on', () => !kafka.member.isPaused);
+  expect(kafka.topics.get(DEAD)).toHaveLength(4);
+});
+
+test.concurrent('fetching pauses for messages that come before the group’s offset is known, too', async () => {
+  await using place = await workplace([8, 0], () => ok(undefined), 4_000); // each 450 bytes and 512 for its objects
+  const { kafka } = place;
+  const brokers = gate();
+  kafka.onPositions = () => brokers.opened;
+  kafka.member.handlers.onAssigned([0]);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 0, 2));
+  expect(kafka.member.isPaused).toBe(false);
+  kafka.member.handlers.onMessages(0, kafka.fetch(TOPIC, 0, 2, 8));
+  expect(kafka.member.isPaused).toBe(true);
+  brokers.open();
+  await until('all are committed', () => kafka.committed.get(0) === 8n);
+  await until('it goes on', () => !kafka.member.isPaused);
+  expect(kafka.members).toHaveLength(1);
+});
+
 test.concurrent('a consumer that dies is replaced, and what it had brought is stored once', async () => {
   await using place = await workplace([2, 0]);
   const { kafka } = place;
@@ -528,6 +562,7 @@ test.concurrent('a join that never ends does not keep the bus from ending, and i
     stream_first: 0,
     stall_ms: 400,
     onMessage: () => undefined,
+    onEarly: () => undefined,
     onAssigned: () => undefined,
     isBusy: () => false,
     onEvent: () => undefined,

@@ -33,6 +33,8 @@ export class MemoryKafka implements KafkaDriver {
   onConsume: () => Promise<void> = () => Promise.resolve();
   /** What the coordinator does before it answers a commit that it has taken. */
   onCommit: () => Promise<void> = () => Promise.resolve();
+  /** What the brokers do before they say where partitions begin and end. */
+  onPositions: () => Promise<void> = () => Promise.resolve();
   /** Every call of produce, answered or not. */
   readonly calls: (readonly KafkaOut[])[] = [];
   /** What produce does before it answers. */
@@ -78,15 +80,14 @@ export class MemoryKafka implements KafkaDriver {
     };
   }
 
-  positions(topic: string): Promise<readonly PartitionPosition[]> {
-    return Promise.resolve(
-      [0, 1].map((partition) => ({
-        partition,
-        low: this.low,
-        end: BigInt(this.#log(topic, partition).length - (partition === 0 ? this.hidden : 0)),
-        committed: this.committed.get(partition) ?? null,
-      })),
-    );
+  async positions(topic: string): Promise<readonly PartitionPosition[]> {
+    await this.onPositions();
+    return [0, 1].map((partition) => ({
+      partition,
+      low: this.low,
+      end: BigInt(this.#log(topic, partition).length - (partition === 0 ? this.hidden : 0)),
+      committed: this.committed.get(partition) ?? null,
+    }));
   }
 
   close(): Promise<void> {
