@@ -317,6 +317,7 @@ export class GroupMember {
     this.#joins++;
     this.#progress++;
     this.#commits.assigned();
+    this.#skipped.assigned();
     const ours = new Set(partitions);
     for (const partition of this.#seats.keys()) if (!ours.has(partition)) this.#seats.delete(partition);
     for (const partition of ours) {
@@ -352,7 +353,8 @@ export class GroupMember {
   #receive(partition: number, messages: readonly KafkaIn[], fail: (error: LeewayError) => void): void {
     const seat = this.#seats.get(partition);
     const [first] = messages;
-    if (seat === undefined || first === undefined) return;
+    if (first === undefined) return;
+    if (seat === undefined) return this.#skipped.follow(partition, messages);
     const { offsets } = seat;
     if (offsets === null) {
       if (!seat.hold(messages)) return fail(unlocated(partition));
@@ -361,6 +363,7 @@ export class GroupMember {
     const { next } = offsets;
     if (first.offset > next && !this.#skipped.skips(partition, next, seat.isFresh)) {
       this.#seats.delete(partition);
+      this.#skipped.follow(partition, messages);
       return fail(skipped(partition, next, first.offset));
     }
     if (first.offset > next) this.#tellGap(partition, next, first.offset);

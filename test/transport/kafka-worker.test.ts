@@ -248,6 +248,22 @@ test.concurrent('a client that skips messages is replaced; messages that are gon
   expect(place.handled.flat()).toEqual(['node-0 3', 'node-0 4', 'node-0 5']);
 });
 
+test.concurrent('many gaps of a topic, one behind the other, cost one consumer: the next one is believed in all of them', async () => {
+  await using place = await workplace([60, 0]);
+  const { kafka } = place;
+  const left = kafka.fetch(TOPIC, 0).filter(({ offset }) => offset % 3n !== 2n); // as the marks of transactions leave it
+  for (const members of [1, 2]) {
+    await until(`consumer ${members}`, () => kafka.members.length === members);
+    const { handlers } = kafka.member;
+    handlers.onAssigned([0]);
+    await until('it is known where the group goes on', () => place.worker.frames === 60);
+    for (const message of left) handlers.onMessages(0, [message]);
+  }
+  await until('the rest is committed', () => kafka.committed.get(0) === 59n);
+  expect(new Set(place.handled.flat()).size).toBe(40);
+  expect([kafka.members.length, place.kinds().filter((kind) => kind === 'kafka_gap').length]).toEqual([2, 19]);
+});
+
 test.concurrent('a client that goes on after what it had brought, when a partition comes back, is not believed that the rest is gone', async () => {
   await using place = await workplace([5, 0]);
   const { kafka } = place;
