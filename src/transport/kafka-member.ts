@@ -55,6 +55,8 @@ export class GroupMember {
   /** Partitions that ended too early at the last look. */
   readonly #short = new Set<number>();
   #positions: readonly PartitionPosition[] = [];
+  /** The most partitions that the topic was seen to have. */
+  #partitions_count = 0;
   /** What the group had committed at the last look. */
   #committed_sum = 0n;
   #consumer: KafkaConsumer | null = null;
@@ -185,7 +187,7 @@ export class GroupMember {
     const taken = new Map([...this.#seats].map(([partition, { offsets }]) => [partition, offsets?.next ?? 0n]));
     const said = new Map([...this.#seats.values()].map(({ offsets }) => [offsets, offsets?.committed ?? null]));
     try {
-      this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
+      this.#hear(await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock), this.#fail);
       this.#findReplaced(taken);
       this.#passRemoved();
       this.#findPutBack(said);
@@ -229,6 +231,21 @@ export class GroupMember {
       `${what}; lineages repeat, and the account is wrong for its records, until every worker runs with ` +
       `bus.stream_first ${least} or more`;
     onEvent({ kind: 'kafka_gap', reason });
+  }
+
+  /**
+   * Takes positions in. Partitions that were added to the topic are nobody's until the group is shared out again, and
+   * @platformatic/kafka never asks for that (kafkajs does): a new consumer knows of them when it joins. The count only
+   * rises, or a broker that is late with the news would have the group shared out twice.
+   */
+  #hear(positions: readonly PartitionPosition[], fail: (error: LeewayError) => void): void {
+    this.#positions = positions;
+    const before = this.#partitions_count;
+    if (positions.length <= before) return;
+    this.#partitions_count = positions.length;
+    if (before === 0) return;
+    const reason = `${this.#options.topic} has ${positions.length} partitions, ${before} before: joining again`;
+    fail(new LeewayError('LW-CONFLICT', reason));
   }
 
   #tellGap(partition: number, from: bigint, to: bigint): void {
@@ -335,10 +352,10 @@ export class GroupMember {
   /** Finds where the group goes on in the partitions of an assignment, then lets their messages in. */
   async #locate(seats: ReadonlyMap<number, Seat>, fail: (error: LeewayError) => void): Promise<void> {
     const { driver, topic, group, clock } = this.#options;
-    this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
+    this.#hear(await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock), fail);
     if (this.#positions.some(isCut)) {
       await clock.sleep(CUT_CHECK_MS, new AbortController().signal); // a new leader may for a moment say too little
-      this.#positions = await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock);
+      this.#hear(await answered(driver.positions(topic, group), `the offsets of ${topic}`, clock), fail);
     }
     for (const position of this.#positions) {
       const { partition } = position;

@@ -350,6 +350,31 @@ test.concurrent('lag without progress replaces the consumer', async () => {
   expect(place.kinds()).toContain('kafka_consumer_stalled');
 });
 
+test.concurrent('partitions that are added to the topic have the group shared out again, once', async () => {
+  await using place = await workplace([1, 1]);
+  const { kafka } = place;
+  kafka.member.handlers.onAssigned([0, 1]);
+  await until('the topic was looked at', () => place.worker.frames === 2);
+  kafka.partitions_count = 4;
+  await until('a second consumer', () => kafka.members.length === 2);
+  expect(place.events).toEqual([
+    { kind: 'kafka_consumer_failed', reason: 'frames has 4 partitions, 2 before: joining again' },
+  ]);
+  const [message] = kafka.fetch(TOPIC, 1);
+  if (message === undefined) throw new Error('a message');
+  await kafka.produce(TOPIC, [
+    { partition: 3, key: Buffer.from('n'), value: message.value ?? Buffer.alloc(0), headers: { table: 'step' } },
+  ]);
+  kafka.member.handlers.onAssigned([0, 1, 2, 3]);
+  for (const partition of [0, 1, 3]) kafka.member.handlers.onMessages(partition, kafka.fetch(TOPIC, partition));
+  await until('all are committed', () => [0, 1, 3].every((partition) => kafka.committed.get(partition) === 1n));
+  kafka.partitions_count = 2; // a broker that has not heard of it yet
+  await sleep(150);
+  kafka.partitions_count = 4;
+  await sleep(300); // three looks
+  expect(kafka.members).toHaveLength(2);
+});
+
 test.concurrent('messages that wait for another member do not replace a consumer that has handled its own', async () => {
   await using place = await workplace([1, 2]);
   const { kafka } = place;

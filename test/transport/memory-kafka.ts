@@ -27,6 +27,7 @@ export class MemoryKafka implements KafkaDriver {
   /** Failures of the next calls, by call. */
   readonly fail = { produce: 0, commit: 0 };
   low = 0n;
+  partitions_count = 2;
   /** Messages at the end of partition 0 that `positions` does not know of. */
   hidden = 0;
   /** What consume does before it answers. */
@@ -41,7 +42,7 @@ export class MemoryKafka implements KafkaDriver {
   onProduce: (messages: readonly KafkaOut[]) => Promise<void> = () => Promise.resolve();
 
   partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
-    return Promise.resolve(new Map(topics.map((topic) => [topic, 2])));
+    return Promise.resolve(new Map(topics.map((topic) => [topic, this.partitions_count])));
   }
 
   createTopics(): Promise<void> {
@@ -82,7 +83,7 @@ export class MemoryKafka implements KafkaDriver {
 
   async positions(topic: string): Promise<readonly PartitionPosition[]> {
     await this.onPositions();
-    return [0, 1].map((partition) => ({
+    return Array.from({ length: this.partitions_count }, (_, partition) => ({
       partition,
       low: this.low,
       end: BigInt(this.#log(topic, partition).length - (partition === 0 ? this.hidden : 0)),
