@@ -195,7 +195,8 @@ async function deliverNext(
     );
   const started_ms = options.clock.elapsed_ms();
   const sent = await send(options, destination, notificationOf(claimed.document), signal);
-  if (signal.aborted) return null; // the lease ends by itself; the same id is sent again
+  // stopped without an answer: the lease ends by itself and the same id is sent again
+  if (signal.aborted && sent.http_status === null) return null;
   const delivered = await finish(options, claimed, sent, Math.round(options.clock.elapsed_ms() - started_ms));
   if (sent.gone === true) await options.onDisabled(destination.id, sent.reason);
   return delivered;

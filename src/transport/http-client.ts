@@ -6,6 +6,7 @@ import type { PostDoor, SinkRequest, SinkResponse } from '../core/define.ts';
 import { systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
+import { untilAborted } from '../core/until-aborted.ts';
 import { type Address, createEgress, type Egress, type EgressSettings, hostOf } from './egress.ts';
 
 /** All addresses of a name. Tests bring their own; the default asks the system. */
@@ -24,7 +25,7 @@ const BLOCKED = reject('LW-EGRESS', 'the target address is not allowed; operator
 /**
  * The only way out to addresses that people enter. Resolves the name, judges every address, connects to the judged
  * addresses and no other (a name that changes its mind meanwhile gains nothing), follows no redirect, uses no proxy,
- * reads at most 64 KiB, and gives up after `timeout_ms` all in all. See reference: OWASP SSRF prevention; B4 of reliability.
+ * reads at most 64 KiB, and gives up after `timeout_ms` all in all; once the headers are in, the status is the answer. See reference: OWASP SSRF prevention; B4 of reliability.
  */
 export function createHttpClient(options: HttpClientOptions): PostDoor {
   const egress = createEgress(options.egress);
@@ -42,26 +43,29 @@ async function withDeadline(
   signal: AbortSignal,
   work: (limit: AbortSignal) => Promise<Outcome<SinkResponse>>,
 ): Promise<Outcome<SinkResponse>> {
-  const late = new AbortController();
+  const limit = new AbortController();
   const done = new AbortController();
+  const expire = (): void => limit.abort();
   const timer = options.clock.sleep(options.timeout_ms, done.signal).then(
-    () => late.abort(),
+    expire,
     () => undefined, // finished in time
   );
-  const limit = AbortSignal.any([signal, late.signal]);
-  const ended = new Promise<Outcome<SinkResponse>>((resolve) => {
-    const expire = (): void => resolve(retry('LW-TIMEOUT', `no answer within ${options.timeout_ms} ms`));
-    if (limit.aborted) expire();
-    else limit.addEventListener('abort', expire, { once: true });
-  });
+  // not AbortSignal.any: while one has a listener and nothing aborts it, Node keeps it, 1 to 2 KB an attempt for ever
+  signal.addEventListener('abort', expire, { once: true });
+  if (signal.aborted) expire();
   try {
-    return await Promise.race([work(limit), ended]);
+    return await work(limit.signal);
+  } catch (error) {
+    if (!limit.signal.aborted) throw error;
+    return retry('LW-TIMEOUT', `no answer within ${options.timeout_ms} ms`);
   } finally {
+    signal.removeEventListener('abort', expire);
     done.abort();
     await timer;
   }
 }
 
+/** Throws when `limit` is over before the answer's headers are in. */
 async function post(
   egress: Egress,
   resolve: Resolver,
@@ -74,8 +78,9 @@ async function post(
   let addresses: readonly Address[];
   try {
     const kind = isIP(host);
-    addresses = kind === 0 ? await resolve(host) : [{ address: host, family: kind === 6 ? 6 : 4 }];
+    addresses = kind === 0 ? await untilAborted(resolve(host), limit) : [{ address: host, family: kind === 6 ? 6 : 4 }];
   } catch (error) {
+    limit.throwIfAborted();
     return retry('LW-UNREACHABLE', `the name does not resolve (${systemCode(error) ?? 'unknown reason'})`);
   }
   if (addresses.length === 0) return retry('LW-UNREACHABLE', 'the name has no address');
@@ -84,7 +89,7 @@ async function post(
   try {
     return ok(await exchange(agent, url, message, limit));
   } catch (error) {
-    if (limit.aborted) return retry('LW-TIMEOUT', 'no answer in time');
+    limit.throwIfAborted();
     return retry('LW-UNREACHABLE', `no answer (${systemCode(error) ?? 'unknown reason'})`);
   } finally {
     await agent.destroy();
@@ -106,13 +111,9 @@ function pinned(addresses: readonly Address[]): Agent {
 }
 
 async function exchange(agent: Agent, url: URL, message: SinkRequest, limit: AbortSignal): Promise<SinkResponse> {
-  const answer = await request(url, {
-    dispatcher: agent,
-    method: 'POST',
-    headers: { ...message.headers },
-    body: message.body,
-    signal: limit,
-  });
+  const { headers: sent, body } = message;
+  const asked = request(url, { dispatcher: agent, method: 'POST', headers: { ...sent }, body, signal: limit });
+  const answer = await untilAborted(asked, limit); // while it connects, undici does not look at the signal
   const headers = Object.fromEntries(
     Object.entries(answer.headers).map(([name, value]) => [
       name,
@@ -122,15 +123,22 @@ async function exchange(agent: Agent, url: URL, message: SinkRequest, limit: Abo
   return { status: answer.statusCode, headers, body: await bodyOf(answer.body) };
 }
 
-/** At most LIMITS.response_bytes_max of the body; what follows is not read and the connection ends. */
+/**
+ * At most LIMITS.response_bytes_max of the body; what follows is not read and the connection ends. The other side has
+ * said its word with the status: a body that stalls or breaks off is what came of it, and the message is not sent again.
+ */
 async function bodyOf(body: Dispatcher.ResponseData['body']): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of body) {
-    const part = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
-    chunks.push(part);
-    bytes += part.length;
-    if (bytes >= LIMITS.response_bytes_max) break;
+  try {
+    for await (const chunk of body) {
+      const part = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+      chunks.push(part);
+      bytes += part.length;
+      if (bytes >= LIMITS.response_bytes_max) break;
+    }
+  } catch {
+    // cut short by the deadline or by the other side: what was read stands
   }
   return Buffer.concat(chunks).subarray(0, LIMITS.response_bytes_max).toString('utf8');
 }

@@ -149,6 +149,14 @@ test('a stop during an attempt records nothing and leaves the row to the next wo
   expect((await house.outbox())[0]?.body).toMatchObject({ state: 'retrying', delivered_at_ms: null });
 });
 
+test('an answer that came as the service stopped is on record: nobody hears the same twice', async () => {
+  await using house = await openHouse();
+  await house.desk.judge([finding(1)], house.clock.now_ms());
+  const attempt = house.courier.deliverNext('ops', AbortSignal.abort(new Error('stopping')));
+  expect((await attempt)?.row.state).toBe('delivered');
+  expect((await house.outbox())[0]?.body.state).toBe('delivered');
+});
+
 test('410 disables the sink, tells it elsewhere, holds what follows, and a good test opens it again', async () => {
   await using house = await openHouse();
   house.door.answers.set('ops', [answer(410), answer(200)]);

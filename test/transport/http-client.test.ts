@@ -1,4 +1,6 @@
 import { createServer } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { ManualClock, systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
@@ -152,4 +154,43 @@ test('an abort from outside ends the request', async () => {
   const waiting = clientOf().post(message(`http://127.0.0.1:${receiver.port}/`), stop.signal);
   stop.abort();
   expect((await waiting).kind).toBe('retry');
+});
+
+test.each([
+  [200, 'stalls', { kind: 'ok', value: { status: 200, body: 'o' } }],
+  [200, 'breaks off', { kind: 'ok', value: { status: 200, body: 'o' } }],
+  [410, 'stalls', { kind: 'ok', value: { status: 410, body: 'o' } }],
+  [503, 'breaks off', { kind: 'ok', value: { status: 503, body: 'o' } }],
+])('an answer %i whose body %s after its first letter is that answer, no time-out', async (status, how, expected) => {
+  await using receiver = await Receiver.open((response) => {
+    response.writeHead(status).write('o', () => {
+      if (how === 'breaks off') response.destroy();
+    });
+  });
+  expect(await clientOf({ timeout_ms: 300 }).post(message(`http://127.0.0.1:${receiver.port}/`), signal)).toMatchObject(
+    expected,
+  );
+});
+
+test('nothing of an attempt stays in memory while the service lives', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('gc');
+  if (typeof collect !== 'function') throw new Error('this Node gives no gc');
+  const heap = (): number => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const client = clientOf({ resolve: () => Promise.reject(new Error('no such name')) }); // fast: the network is not asked
+  const attempts = async (count: number): Promise<void> => {
+    for (let done = 0; done < count; done++) {
+      await client.post(message('http://inside.example/'), signal);
+      // what weak references saw is held until the end of the turn (ECMA-262, KeepDuringJob)
+      if (done % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  await attempts(500);
+  const before = heap();
+  await attempts(4000);
+  // a signal that Node holds is above 1000 bytes: 4 MB of 4000 attempts
+  expect(heap() - before).toBeLessThan(1_000_000);
 });
