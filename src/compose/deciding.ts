@@ -51,10 +51,10 @@ export function createDeciding(
       else holder.courier?.wake();
     },
   });
-  const courier = courierOf(ground, doors, { live, stream, desk });
-  holder.courier = courier;
   const policies = policiesOf(loaded);
   const retraining = retrainingOf(ground, doors, { live, stream, desk, policies, public_url });
+  const courier = courierOf(ground, doors, { live, stream, desk, retraining });
+  holder.courier = courier;
   return { desk, alerts: new ExternalAlerts(control), courier, retraining, policies };
 }
 
@@ -63,7 +63,7 @@ type Telling = { readonly live: Live; readonly stream: EventStream; readonly des
 function courierOf(
   { loaded, clock, logger, metrics }: Ground,
   { control, installation }: Doors,
-  { live, stream, desk }: Telling,
+  { live, stream, desk, retraining }: Telling & { readonly retraining: Retraining },
 ): Courier {
   const { config } = loaded;
   return createCourier({
@@ -81,6 +81,7 @@ function courierOf(
       metrics.notificationAgeSeconds({}, (clock.now_ms() - row.at_ms) / 1000);
       stream.emit({ event: 'delivery', data: { id, sink: row.sink, outcome: attempt.outcome } });
     },
+    onFailed: (tx, row) => retraining.undelivered(tx, row),
     onDisabled: (sink, reason) => judgeSink(desk, sink, reason),
     onEnabled: (sink) => judgeSink(desk, sink, null),
     onError: (error) => logger.error({ error: String(error) }, 'delivering failed'),

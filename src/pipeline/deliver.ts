@@ -4,7 +4,7 @@ import type { AnySink, Notification, PostDoor, Sign, SinkRequest } from '../core
 import { LeewayError } from '../core/errors.ts';
 import type { Severity } from '../core/incident.ts';
 import type { Outcome } from '../core/outcome.ts';
-import type { Control, Document } from '../core/ports.ts';
+import type { Control, ControlTransaction, Document } from '../core/ports.ts';
 import type { Random } from '../core/random.ts';
 import { hash64 } from '../incident/identity.ts';
 import { appendAudit } from './audit.ts';
@@ -13,6 +13,7 @@ import type { Actor } from './operate.ts';
 import type { Recipient } from './outbox.ts';
 import { claimNext, type Claimed, isGone, noteSinkState, openlyTold, recordAttempt } from './outbox-lease.ts';
 import { pruneOutbox } from './outbox-retention.ts';
+import { assertWanted } from './retrain-dispatch.ts';
 
 /** A configured sink, or a retraining target under the id `target:<policy>`. */
 export type Destination = {
@@ -40,8 +41,10 @@ export type CourierOptions = {
   readonly sign: Sign;
   readonly installation: string;
   readonly policy: RetryPolicy;
-  /** After every attempt: metrics, and retraining that waits for its dispatch. */
+  /** After every attempt: metrics and the event stream. */
   readonly onAttempt: (done: Delivered) => void;
+  /** A row failed for good, in the transaction that says so: whatever waits for it ends with it. */
+  readonly onFailed?: (tx: ControlTransaction, row: OutboxRow) => Promise<void>;
   /** A destination answered 410: somebody must hear of it elsewhere. */
   readonly onDisabled: (sink: string, reason: string) => Promise<void>;
   /** A test reached the destination: it is open again if it was disabled. */
@@ -70,7 +73,7 @@ export type Courier = {
   readonly resend: (sink: string, signal: AbortSignal) => Promise<number>;
   /** Sends a `leeway.watchdog` on the real path with the real signature; a success re-enables a disabled sink. */
   readonly test: (sink: string, by: Actor, signal: AbortSignal) => Promise<TestResult>;
-  /** Puts a notification back to its first attempt, under the same id. Throws LW-NOT-FOUND. */
+  /** Puts a notification back to its first attempt, under the same id. Throws LW-NOT-FOUND, LW-CONFLICT. */
   readonly replay: (notification: string, by: Actor) => Promise<void>;
   readonly reload: (destinations: readonly Destination[]) => void;
 };
@@ -267,7 +270,8 @@ async function finish(options: CourierOptions, claimed: Claimed, sent: Sent, dur
   };
   const row = after(body, attempt, { options, now_ms, after_ms: sent.after_ms ?? null });
   await options.control.transaction(async (tx) => {
-    await recordAttempt(tx, claimed.document, row, attempt);
+    const written = await recordAttempt(tx, claimed.document, row, attempt);
+    if (written && row.state === 'failed') await options.onFailed?.(tx, row);
     await noteSinkState(tx, body.sink, sinkStateAfter(attempt, sent.gone === true));
   });
   const delivered = { id, row, attempt };
@@ -350,6 +354,7 @@ async function replay(options: CourierOptions, notification: string, by: Actor):
     const stored = await tx.get(OUTBOX, notification);
     if (stored === null)
       throw new LeewayError('LW-NOT-FOUND', `no notification ${notification}; they are listed with their incident`);
+    await assertWanted(tx, stored);
     await tx.update(OUTBOX, notification, stored.revision, {
       ...stored.body,
       state: 'retrying',

@@ -66,19 +66,24 @@ async function claim(
 }
 
 /**
- * Writes an attempt and the row after it. When the lease ended meanwhile and somebody else took the row (or it was
- * replayed), only the attempt is kept: the row is theirs.
+ * Writes an attempt and the row after it; true when both are written. When the lease ended meanwhile and somebody else
+ * took the row (or it was replayed), only the attempt is kept: the row is theirs.
  */
 export async function recordAttempt(
   tx: ControlTransaction,
   claimed: Document<OutboxRow>,
   row: OutboxRow,
   attempt: DeliveryAttempt,
-): Promise<void> {
-  const id = `${claimed.id}/${String(claimed.body.attempts).padStart(6, '0')}`;
+): Promise<boolean> {
+  const { attempts, lease_until_ms } = claimed.body;
+  const id = `${claimed.id}/${String(attempts).padStart(6, '0')}`;
   if ((await tx.get(DELIVERY_ATTEMPTS, id)) === null) await tx.insert(DELIVERY_ATTEMPTS, id, attempt);
   const stored = await tx.get(OUTBOX, claimed.id);
-  if (stored?.revision === claimed.revision) await tx.update(OUTBOX, claimed.id, claimed.revision, row);
+  if (stored === null || stored.body.attempts !== attempts || stored.body.lease_until_ms !== lease_until_ms)
+    return false;
+  const { expires_at_ms } = stored.body; // may have been taken back meanwhile
+  await tx.update(OUTBOX, claimed.id, stored.revision, { ...row, expires_at_ms });
+  return true;
 }
 
 /** Writes the state of a sink. `disabled` stays until a test succeeds (`lift`). */

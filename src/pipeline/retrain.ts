@@ -1,4 +1,4 @@
-import { RETRAIN_DECISIONS, RETRAIN_RUNS } from '../control/collections.ts';
+import { type OutboxRow, RETRAIN_DECISIONS, RETRAIN_RUNS } from '../control/collections.ts';
 import { canonicalJson } from '../core/canonical.ts';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
@@ -12,6 +12,7 @@ import { windowsAfter } from './model-after.ts';
 import type { ModelState } from './model-state.ts';
 import type { ModelAnalysis } from './model-watch.ts';
 import { closesEpisode, type Episode, episodeId, openedDecision, promotedBy } from './retrain-episode.ts';
+import { REQUESTED, requestedRun, withdrawRequest } from './retrain-dispatch.ts';
 import { dataOf, driftOf, requestData, situationOf } from './retrain-request.ts';
 
 const EVENTS_MAX = 200;
@@ -111,6 +112,7 @@ export class Retraining {
       const saved = await this.#save(tx, found, { ...found.body, state, reason: note }, { kind: state, note, actor });
       if (found.body.state === 'dispatched') {
         await this.#cancelRun(tx, saved, note);
+        await withdrawRequest(tx, id, { reason: `${state} before it was delivered`, now_ms: saved.updated_at_ms });
         await this.#tellOutcome(tx, saved, 'leeway.retrain.cancelled', 'target', { note });
       }
       return saved;
@@ -147,6 +149,28 @@ export class Retraining {
       if (body.state !== run.body.state) await this.#afterReport(tx, body);
       return body;
     });
+  }
+
+  /** A notification failed for good. Where it asked for a run, the run and its decision end with it. */
+  async undelivered(tx: ControlTransaction, { type, decision_id, reason }: OutboxRow): Promise<void> {
+    if (type === REQUESTED && decision_id !== null) await this.#neverArrived(tx, decision_id, reason ?? 'no reason');
+  }
+
+  /** The run that nobody started is over, and the next attempt has room. */
+  async #neverArrived(tx: ControlTransaction, decision_id: string, reason: string): Promise<void> {
+    const found = await tx.get(RETRAIN_DECISIONS, decision_id);
+    const run_id = found?.body.run_id ?? null;
+    const run = run_id === null ? null : await tx.get(RETRAIN_RUNS, run_id);
+    if (run === null || runRank(run.body.state) !== 0) return; // a report says that its pipeline has it all the same
+    const told = `its request was not delivered: ${reason}`;
+    const body: RetrainRun = {
+      ...run.body,
+      state: 'failed',
+      reason: told,
+      updated_at_ms: this.#options.clock.now_ms(),
+    };
+    await tx.update(RETRAIN_RUNS, run.id, run.revision, body);
+    await this.#afterReport(tx, body);
   }
 
   async #audit(
@@ -209,21 +233,21 @@ export class Retraining {
     await this.#save(tx, found, body, { kind: 'suppressed', note, actor: null });
   }
 
-  /** Ends open decisions whose time is over, also those of models that send nothing any more. */
+  /** Ends open decisions whose time is over, and dispatched ones that did not reach their target in it; whatever the model sends. */
   async expire(tx: ControlTransaction): Promise<void> {
-    const open = await tx.list(RETRAIN_DECISIONS, {
-      where: [{ field: 'state', is: 'in', value: OPEN_STATES }],
+    const now_ms = this.#options.clock.now_ms();
+    const alive = await tx.list(RETRAIN_DECISIONS, {
+      where: [{ field: 'state', is: 'in', value: [...OPEN_STATES, 'dispatched'] }],
       limit: 10_000,
     });
     const note = 'expiry: nothing is dispatched on old evidence';
-    for (const found of open)
-      if (found.body.expires_at_ms <= this.#options.clock.now_ms())
-        await this.#save(
-          tx,
-          found,
-          { ...found.body, state: 'expired', reason: note },
-          { kind: 'expired', note, actor: null },
-        );
+    for (const found of alive.filter(({ body }) => body.expires_at_ms <= now_ms))
+      if (found.body.state !== 'dispatched') {
+        const body: Decision = { ...found.body, state: 'expired', reason: note };
+        await this.#save(tx, found, body, { kind: 'expired', note, actor: null });
+      } else if (await withdrawRequest(tx, found.id, { reason: note, now_ms })) {
+        await this.#neverArrived(tx, found.id, note);
+      }
   }
 
   async #judge(
@@ -260,22 +284,10 @@ export class Retraining {
     const run_id = `run_${decision.id.replace(/^dec_/, '')}`;
     const reserved = policy.estimated_run_nano_usd;
     const dispatched = { ...decision, run_id, dispatched_at_ms: now_ms, reserved_nano_usd: String(reserved) };
-    await tx.insert(RETRAIN_RUNS, run_id, {
-      id: run_id,
-      decision_id: decision.id,
-      model: decision.model,
-      policy: policy.id,
-      state: 'dispatched',
-      dispatched_at_ms: now_ms,
-      updated_at_ms: now_ms,
-      version: null,
-      metrics: null,
-      url: null,
-      reason: null,
-    });
+    await tx.insert(RETRAIN_RUNS, run_id, requestedRun(decision, run_id, now_ms));
     await this.#save(tx, found, dispatched, { kind: 'dispatched', note: `run ${run_id} requested`, actor: null });
     await this.#options.tell(tx, {
-      type: 'leeway.retrain.requested',
+      type: REQUESTED,
       subject: `decision/${decision.id}`,
       at_ms: now_ms,
       to: 'target',

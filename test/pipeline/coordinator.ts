@@ -36,10 +36,13 @@ export const POLICY: RetrainPolicy = {
 
 /** The coordinator over a control store in memory, telling through the real outbox to a target and a sink. */
 export async function openCoordinator(changes: Partial<RetrainPolicy> = {}) {
+  const settings = { url: 'https://target.example/start', secret_file: 'secret' };
   const house = await openHouse({
-    destinations: [destinationOf('ops'), destinationOf('target:live', { types: [] })],
+    destinations: [destinationOf('ops'), destinationOf('target:live', { types: [], settings })],
+    onFailed: (tx, row) => retraining.undelivered(tx, row),
   });
-  return { house, retraining: coordinatorOf(house, { ...POLICY, ...changes }) };
+  const retraining = coordinatorOf(house, { ...POLICY, ...changes });
+  return { house, retraining };
 }
 
 /** As after a restart: nothing is remembered but the control store. */

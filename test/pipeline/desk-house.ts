@@ -72,7 +72,11 @@ export type House = AsyncDisposable & {
 
 /** Control store in memory, desk and courier with a scripted door, under a clock that moves when told. */
 export async function openHouse(
-  given: { readonly rules?: readonly Rule[]; readonly destinations?: readonly Destination[] } = {},
+  given: {
+    readonly rules?: readonly Rule[];
+    readonly destinations?: readonly Destination[];
+    readonly onFailed?: CourierOptions['onFailed'];
+  } = {},
 ): Promise<House> {
   const clock = new ManualClock();
   const control = await openSqliteControl({ data_dir: ':memory:', clock });
@@ -102,6 +106,7 @@ export async function openHouse(
     onDisabled: async (sink) => {
       disabled.push(sink);
     },
+    onFailed: async (tx, row) => given.onFailed?.(tx, row),
     onError: (error) => {
       throw error;
     },
