@@ -11,7 +11,7 @@ import { signWebhook } from '../transport/webhook-signature.ts';
 import { policiesOf, targetId } from './alerting.ts';
 import type { Doors, Ground } from './doors.ts';
 import type { EventStream } from './event-stream.ts';
-import { judgeSink } from './self-watch.ts';
+import { judgeSink } from './sink-watch.ts';
 
 /** What a reload replaces, and the address once it is known. */
 export type Live = {
@@ -82,8 +82,8 @@ function courierOf(
       stream.emit({ event: 'delivery', data: { id, sink: row.sink, outcome: attempt.outcome } });
     },
     onFailed: (tx, row) => retraining.undelivered(tx, row),
-    onDisabled: (sink, reason) => judgeSink(desk, sink, reason),
-    onEnabled: (sink) => judgeSink(desk, sink, null),
+    onDisabled: (sink, reason) => judgeSink({ desk, clock }, sink, reason),
+    onEnabled: (sink) => judgeSink({ desk, clock }, sink, null),
     onError: (error) => logger.error({ error: String(error) }, 'delivering failed'),
   });
 }

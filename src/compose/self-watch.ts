@@ -123,34 +123,6 @@ function ownFinding(source: string, now_ms: number) {
   };
 }
 
-/** A destination asked not to be told again (`reason`), or answers again (null): the others hear of it. */
-export async function judgeSink(desk: Desk, sink: string, reason: string | null): Promise<void> {
-  const now_ms = systemClock.now_ms();
-  await desk.judge(
-    [
-      {
-        name: 'sink.disabled',
-        key: `sink:${sink}/disabled`,
-        scope: { source: sink },
-        subjects: [{ type: 'sink', id: sink }],
-        cause: 'configuration',
-        value: reason === null ? 0 : 1,
-        reason: null,
-        data_count: 1,
-        coverage_ratio: 1,
-        window: { from_ms: now_ms, to_ms: now_ms },
-        started_at_ms: now_ms,
-        gpu_seconds_lost: null,
-        usd_lost: null,
-        usd_per_hour: null,
-        title: reason === null ? `Sink ${sink} answers again` : `Sink ${sink} is disabled: ${reason}`,
-        evidence: { reason },
-      },
-    ],
-    now_ms,
-  );
-}
-
 export async function watchdog(control: Control, desk: Desk): Promise<void> {
   const at_ms = systemClock.now_ms();
   await control.transaction(async (tx) => {

@@ -44,6 +44,7 @@ import {
 import { reload } from './reload.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
 import { createServices } from './services.ts';
+import { judgeSinks, SINKS_MS } from './sink-watch.ts';
 import { untilBroken } from './until-broken.ts';
 
 /** `leeway.watchdog` goes out this often, so that silence is noticed. */
@@ -87,7 +88,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const { url } = await listen(server, config.server);
   live.url = url;
   const stop = new AbortController();
-  const loops = await startLoops(ground, { doors, deciding, reading, stream, plan }, stop.signal);
+  const loops = await startLoops(ground, { doors, deciding, reading, stream, live, plan }, stop.signal);
   const working = Promise.allSettled([ended(stop.signal), ...loops]);
   const logged = log?.run(working) ?? working;
   const onHangUp = (): void => {
@@ -159,10 +160,11 @@ type Parts = {
   readonly deciding: Deciding;
   readonly reading: Reading;
   readonly stream: EventStream;
+  readonly live: Live;
 };
 type RunningParts = Parts & { readonly plan: RolePlan };
 
-type ServedParts = Parts & { readonly live: Live; readonly quarantine: Quarantine; readonly plan: RolePlan };
+type ServedParts = Parts & { readonly quarantine: Quarantine; readonly plan: RolePlan };
 
 function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
   const { doors, deciding, reading, live, stream, quarantine, plan } = parts;
@@ -220,7 +222,7 @@ type Running = { readonly signal: AbortSignal; readonly failed: (what: string) =
 
 async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Running): Promise<Promise<void>[]> {
   const { loaded, clock, metrics } = ground;
-  const { doors, deciding, reading, stream } = parts;
+  const { doors, deciding, reading, stream, live } = parts;
   const { store, bus, control, holder } = doors;
   const { desk, alerts, courier, retraining, policies } = deciding;
   const { config } = loaded;
@@ -275,6 +277,10 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     ),
     upkeep({ store, control, clock, holder, onError: failed('upkeep') }, signal),
     courier.run(signal),
+    every(clock, SINKS_MS, () => judgeSinks({ desk, clock, control }, new Set(live.destinations.map(({ id }) => id))), {
+      signal,
+      onError: failed('looking at the sinks'),
+    }),
     every(clock, WATCHDOG_MS, () => watchdog(control, desk), { signal: signal, onError: failed('watchdog') }),
   ];
 }
