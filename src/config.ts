@@ -66,7 +66,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   const checked = checkAgainst(schema, overridden.document, '', overridden.texts);
   const errors = [...overridden.errors, ...flags.errors, ...checked.errors];
   if (checked.errors.length === 0) errors.push(...relations(checked.value as Config)); // the parse door: just checked
-  if (errors.length > 0) throw invalid(errors);
+  if (errors.length > 0) throw invalidConfig(errors);
   const config = checked.value as Config; // the parse door: just checked
   return {
     config,
@@ -84,7 +84,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
 }
 
 /** LW-CONFIG with every error; its message names the first and how many there are. */
-function invalid(errors: readonly ErrorDetail[]): LeewayError {
+export function invalidConfig(errors: readonly ErrorDetail[]): LeewayError {
   const [first] = errors;
   const what = first === undefined ? '' : `${first.path}: got ${first.got}, expected ${first.expected}`;
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';

@@ -1,6 +1,8 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { lintDashboard } from '../../dashboards/lint.ts';
+import { readRules } from '../compose/alerting.ts';
+import { costRecords } from '../compose/cost-files.ts';
 import { loadConfig, type LoadedConfig } from '../config.ts';
 import { openSqliteControl } from '../control/sqlite.ts';
 import { systemClock } from '../core/clock.ts';
@@ -59,24 +61,41 @@ async function judge(subject: Subject, source: { path: string | undefined; cwd: 
   try {
     return await subject(await loadConfig(source));
   } catch (error) {
-    if (!(error instanceof LeewayError) || error.code !== 'LW-CONFIG') throw error;
-    const { code, message } = error;
-    const single = { path: source.path ?? 'leeway.config.json', got: message, expected: 'a valid configuration' };
-    const errors = error.errors.length === 0 ? [single] : error.errors;
-    return { seen: 'the configuration', errors: errors.map((item) => ({ ...item, code })) };
+    return { seen: 'the configuration', errors: problemsOf(error, source.path ?? 'leeway.config.json') };
   }
 }
 
 async function checkConfig(loaded: LoadedConfig): Promise<Verdict> {
   const { tokens_file } = loaded.paths;
-  const tokens = tokens_file === null ? [] : await readTokens(tokens_file);
+  const errors: Problem[] = [];
+  const tokens = await readable(errors, async () => (tokens_file === null ? [] : readTokens(tokens_file)));
+  await readable(errors, () => costRecords(loaded));
+  await readable(errors, () => readRules(loaded.paths.rules_dir));
   const set = loaded.origins.size;
-  return { seen: `${set} values set, ${loaded.config.sinks.length} sinks, ${tokens.length} tokens`, errors: [] };
+  return { seen: `${set} values set, ${loaded.config.sinks.length} sinks, ${tokens.length} tokens`, errors };
+}
+
+/** What one file of the configuration holds; nothing, and its errors are noted, where it is wrong. */
+async function readable<Item>(errors: Problem[], read: () => Promise<readonly Item[]>): Promise<readonly Item[]> {
+  try {
+    return await read();
+  } catch (error) {
+    errors.push(...problemsOf(error, 'the configuration'));
+    return [];
+  }
+}
+
+/** The errors of an LW-CONFIG, each by itself; any other failure goes on. */
+function problemsOf(error: unknown, path: string): Problem[] {
+  if (!(error instanceof LeewayError) || error.code !== 'LW-CONFIG') throw error;
+  const { code, message } = error;
+  const errors = error.errors.length > 0 ? error.errors : [{ path, got: message, expected: 'a valid configuration' }];
+  return errors.map((item) => ({ ...item, code }));
 }
 
 async function checkRules(loaded: LoadedConfig): Promise<Verdict> {
   const folder = loaded.paths.rules_dir;
-  const files = await jsonFiles(folder);
+  const files = await readRules(folder);
   const { rules, errors } = parseRules(files);
   const missing = files.length === 0 ? [{ path: folder, got: 'no rule', expected: 'one <id>.json a rule' }] : [];
   return {

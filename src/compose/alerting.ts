@@ -1,38 +1,47 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { LoadedConfig } from '../config.ts';
+import { basename, join } from 'node:path';
+import { invalidConfig, type LoadedConfig } from '../config.ts';
 import type { AnySink } from '../core/define.ts';
-import { LeewayError, systemCode } from '../core/errors.ts';
+import { type ErrorDetail, LeewayError, systemCode } from '../core/errors.ts';
 import { parseUsd } from '../core/money.ts';
-import { parseRules, type Rule } from '../incident/rules.ts';
+import { parseRules, type Rule, type RuleFile } from '../incident/rules.ts';
 import type { Destination } from '../pipeline/deliver.ts';
 import type { RetrainPolicy } from '../retrain/policy.ts';
 
-/** The rules of the configured folder. Throws LW-CONFIG-RULE with every error, LW-CONFIG when it cannot be read. */
+/** The rules of the configured folder. Throws LW-CONFIG-RULE with every error, LW-CONFIG when they cannot be read. */
 export async function loadRules(rules_dir: string): Promise<readonly Rule[]> {
-  let names: string[];
-  try {
-    names = (await readdir(rules_dir)).filter((name) => name.endsWith('.json')).sort();
-  } catch (error) {
-    throw new LeewayError(
-      'LW-CONFIG',
-      `rules_dir ${rules_dir}: cannot be read (${systemCode(error) ?? 'unknown reason'}); set rules_dir to a folder of rules`,
-      {
-        cause: error,
-      },
-    );
-  }
-  const files = await Promise.all(
-    names.map(async (name) => ({
-      name: name.replace(/\.json$/, ''),
-      text: await readFile(join(rules_dir, name), 'utf8'),
-    })),
-  );
-  const { rules, errors } = parseRules(files);
+  const { rules, errors } = parseRules(await readRules(rules_dir));
   const [first] = errors;
   if (first !== undefined)
     throw new LeewayError('LW-CONFIG-RULE', `${first.path}: got ${first.got}, expected ${first.expected}`, { errors });
   return rules;
+}
+
+/** The rule files of a folder as they are. Throws LW-CONFIG when the folder or, naming each, a file cannot be read. */
+export async function readRules(rules_dir: string): Promise<readonly RuleFile[]> {
+  const unread = (path: string, error: unknown, expected: string): ErrorDetail => ({
+    path,
+    got: `what cannot be read (${systemCode(error) ?? 'unknown reason'})`,
+    expected,
+  });
+  let names: string[];
+  try {
+    names = (await readdir(rules_dir)).filter((name) => name.endsWith('.json')).sort();
+  } catch (error) {
+    throw invalidConfig([unread(`rules_dir ${rules_dir}`, error, 'a folder of rules')]);
+  }
+  const files: RuleFile[] = [];
+  const errors: ErrorDetail[] = [];
+  for (const name of names) {
+    const path = join(rules_dir, name);
+    try {
+      files.push({ name: basename(name, '.json'), text: await readFile(path, 'utf8') });
+    } catch (error) {
+      errors.push(unread(path, error, 'a rule file; make it readable or take it out of the folder'));
+    }
+  }
+  if (errors.length > 0) throw invalidConfig(errors);
+  return files;
 }
 
 /** The id of a policy's retraining target among the destinations. */

@@ -4,7 +4,6 @@ import { every, systemClock } from '../core/clock.ts';
 import { integerBelow, systemRandom } from '../core/random.ts';
 import { INSTALLATION } from '../discover.ts';
 import { windowAlpha } from '../drift/alarm-budget.ts';
-import { readLines } from '../files/input.ts';
 import { version } from '../files/version.ts';
 import { AcknowledgedLog } from '../pipeline/acknowledged-log.ts';
 import { analyse } from '../pipeline/analyse.ts';
@@ -29,6 +28,7 @@ import { verifyWebhook } from '../transport/webhook-signature.ts';
 import type { RunOptions } from './run-options.ts';
 import { destinationsOf, loadRules, targetId } from './alerting.ts';
 import { createCollecting } from './collecting.ts';
+import { costRecords } from './cost-files.ts';
 import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
@@ -62,6 +62,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const { clock, logger, metrics } = ground;
   const { config, paths } = loaded;
   const rules = await loadRules(paths.rules_dir);
+  const configured = await costRecords(loaded);
   const live: Live = { url: '', loaded, rules, destinations: destinationsOf(loaded) };
   const tokens = await openTokens(paths.tokens_file, clock);
 
@@ -71,7 +72,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const doors = log === null ? opened : { ...opened, bus: log.noting(opened.bus) };
   const stream = new EventStream();
   const deciding = createDeciding(ground, doors, { live, stream });
-  const reading = await createReading(ground, doors);
+  const reading = await createReading(ground, doors, configured);
   const told = (reason: string): void => logger.warn({ reason }, 'what was refused cannot be kept');
   const quarantine = stack.use(new Quarantine({ data_dir: paths.data_dir, clock, onError: told }));
   const server = await createServer({
@@ -141,9 +142,10 @@ type Reading = {
 async function createReading(
   { loaded, clock, logger, metrics }: Ground,
   { store, bus, control }: Doors,
+  configured: readonly unknown[],
 ): Promise<Reading> {
   const sources = new SourceRegistry();
-  const costs = new CostBook(store, await costRecords(loaded));
+  const costs = new CostBook(store, configured);
   const epoch = integerBelow(systemRandom, Number.MAX_SAFE_INTEGER);
   const collecting = createCollecting(loaded, { bus, clock, epoch }, collectorEvents({ sources, metrics, logger }));
   const losses = (): DeclaredLoss[] =>
@@ -291,15 +293,4 @@ function ended(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-/** Asset and price records of the configured files; lines that are no JSON are the ledger's to reject. */
-async function costRecords({ config, source }: LoadedConfig): Promise<unknown[]> {
-  const records: unknown[] = [];
-  for (const path of [config.cost.assets_file, config.cost.prices_file]) {
-    if (path === null) continue;
-    for await (const { text } of readLines({ path, cwd: source.cwd, stdin: process.stdin }))
-      if (text.trim() !== '') records.push(JSON.parse(text));
-  }
-  return records;
 }

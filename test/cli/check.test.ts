@@ -53,6 +53,33 @@ describe('leeway check config', () => {
     expect([ran.exit, ran.err.trimEnd().split('\n').length]).toEqual([3, 2]);
     expect(ran.err).not.toContain('hunter');
   });
+
+  test('finds what the configured files hold wrong, by file and line: exit 3', async () => {
+    await using directory = await temporaryDirectory();
+    const { path } = directory;
+    const cost = { assets_file: 'assets.ndjson', prices_file: 'none.ndjson' };
+    await writeFile(
+      join(path, 'leeway.config.json'),
+      JSON.stringify({ auth: { tokens_file: 'tokens' }, cost, rules_dir: 'rules' }),
+    );
+    await writeFile(join(path, 'tokens'), 'x\n');
+    const price = { type: 'price', asset: 'n1', from_ms: 0, usd_per_hour: 2, source: 's', retrieved_on: '2026-01-01' };
+    const good = { ...price, usd_per_hour: '2.00' };
+    await writeFile(
+      join(path, 'assets.ndjson'),
+      `${JSON.stringify(good)}\n\n{"type":"asset" "id"}\n${JSON.stringify(price)}\n`,
+    );
+    await mkdir(join(path, 'rules', 'folder.json'), { recursive: true });
+    const ran = await runIn(path, command, ['config']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err.trimEnd().split('\n')).toEqual([
+      'error[LW-CONFIG]: ' + join(path, 'tokens') + ':1: got a line that is not JSON, expected one object a line',
+      'error[LW-CONFIG]: assets.ndjson:3: got LW-COST-JSON: the line is not JSON, expected one asset or price record a line',
+      expect.stringMatching(/^error\[LW-CONFIG\]: assets\.ndjson:4: got LW-COST-MONEY: field usd_per_hour/),
+      expect.stringMatching(/^error\[LW-CONFIG\]: cost\.prices_file: got none\.ndjson: no such file; /),
+      expect.stringMatching(/^error\[LW-CONFIG\]: .*rules.folder\.json: got what cannot be read \(EISDIR\), expected /),
+    ]);
+  });
 });
 
 describe('leeway check rules', () => {
@@ -66,6 +93,15 @@ describe('leeway check rules', () => {
     expect(ran.exit).toBe(3);
     expect(ran.err).toContain('error[LW-CONFIG-RULE]: broken.json: ');
     expect(ran.err).toContain('error[LW-CONFIG-RULE]: nonsense.json: ');
+  });
+
+  test('refuses a rule file that cannot be read, by its name', async () => {
+    await using directory = await temporaryDirectory();
+    await writeFile(join(directory.path, 'leeway.config.json'), '{"rules_dir":"rules"}');
+    await mkdir(join(directory.path, 'rules', 'folder.json'), { recursive: true });
+    const ran = await runIn(directory.path, command, ['rules']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err).toContain('folder.json: got what cannot be read (EISDIR)');
   });
 
   test('refuses a folder without rules: nothing would ever be told', async () => {
