@@ -8,7 +8,7 @@ import { Retraining } from '../pipeline/retrain.ts';
 import type { RetrainPolicy } from '../retrain/policy.ts';
 import { createHttpClient } from '../transport/http-client.ts';
 import { signWebhook } from '../transport/webhook-signature.ts';
-import { policiesOf, targetId } from './alerting.ts';
+import { targetId } from './alerting.ts';
 import type { Doors, Ground } from './doors.ts';
 import type { EventStream } from './event-stream.ts';
 import { judgeSink } from './sink-watch.ts';
@@ -19,6 +19,7 @@ export type Live = {
   loaded: LoadedConfig;
   rules: readonly Rule[];
   destinations: readonly Destination[];
+  policies: readonly RetrainPolicy[];
 };
 
 /** What decides and tells: incidents, notifications, retraining. */
@@ -27,7 +28,6 @@ export type Deciding = {
   readonly alerts: ExternalAlerts;
   readonly courier: Courier;
   readonly retraining: Retraining;
-  readonly policies: readonly RetrainPolicy[];
 };
 
 /** Makes the desk, the courier and the coordinator of retraining over one control store. */
@@ -51,11 +51,10 @@ export function createDeciding(
       else holder.courier?.wake();
     },
   });
-  const policies = policiesOf(loaded);
-  const retraining = retrainingOf(ground, doors, { live, stream, desk, policies, public_url });
+  const retraining = retrainingOf(ground, doors, { live, stream, desk, public_url });
   const courier = courierOf(ground, doors, { live, stream, desk, retraining });
   holder.courier = courier;
-  return { desk, alerts: new ExternalAlerts(control), courier, retraining, policies };
+  return { desk, alerts: new ExternalAlerts(control), courier, retraining };
 }
 
 type Telling = { readonly live: Live; readonly stream: EventStream; readonly desk: Desk };
@@ -91,13 +90,13 @@ function courierOf(
 function retrainingOf(
   { loaded, clock, metrics }: Ground,
   { control, installation }: Doors,
-  of: Telling & { readonly policies: readonly RetrainPolicy[]; readonly public_url: () => string },
+  of: Telling & { readonly public_url: () => string },
 ): Retraining {
-  const { live, stream, desk, policies, public_url } = of;
+  const { live, stream, desk, public_url } = of;
   return new Retraining({
     control,
     clock,
-    policies,
+    policies: live.policies,
     installation,
     public_url,
     window_ms: loaded.config.drift.window_ms,

@@ -26,7 +26,7 @@ import { createServiceMetrics } from '../telemetry/metrics.ts';
 import { Quarantine } from '../transport/quarantine.ts';
 import { verifyWebhook } from '../transport/webhook-signature.ts';
 import type { RunOptions } from './run-options.ts';
-import { destinationsOf, loadRules, targetId } from './alerting.ts';
+import { destinationsOf, loadRules, policiesOf, targetId } from './alerting.ts';
 import { createCollecting } from './collecting.ts';
 import { costRecords } from './cost-files.ts';
 import { createDeciding, type Deciding, type Live } from './deciding.ts';
@@ -41,7 +41,7 @@ import {
   silenceFindings,
   watchdog,
 } from './self-watch.ts';
-import { reload } from './reload.ts';
+import { changedPaths, reload } from './reload.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
 import { createServices } from './services.ts';
 import { judgeSinks, SINKS_MS } from './sink-watch.ts';
@@ -63,7 +63,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const { config, paths } = loaded;
   const rules = await loadRules(paths.rules_dir);
   const configured = await costRecords(loaded);
-  const live: Live = { url: '', loaded, rules, destinations: destinationsOf(loaded) };
+  const live: Live = { url: '', loaded, rules, destinations: destinationsOf(loaded), policies: policiesOf(loaded) };
   const tokens = await openTokens(paths.tokens_file, clock);
 
   await using stack = new AsyncDisposableStack();
@@ -95,7 +95,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   const onHangUp = (): void => {
     const told = (error: unknown): void => logger.error({ error: String(error) }, 'reloading failed, nothing changed');
     void reload({ doors, deciding, live, clock }, 'signal').then(
-      (changes) => logger.info({ changed: changes.map(({ path }) => path) }, 'configuration reloaded'),
+      (changes) => logger.info(changedPaths(changes), 'configuration reloaded'),
       told,
     );
   };
@@ -226,14 +226,14 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
   const { loaded, clock, metrics } = ground;
   const { doors, deciding, reading, stream, live } = parts;
   const { store, bus, control, holder } = doors;
-  const { desk, alerts, courier, retraining, policies } = deciding;
+  const { desk, alerts, courier, retraining } = deciding;
   const { config } = loaded;
   const watching = {
     window_ms: config.drift.window_ms,
     rows_min: config.drift.rows_min,
     reference_rows: config.drift.reference.rows,
     false_alarms_per_month: config.drift.false_alarms_per_month,
-    hysteresis_windows: (model: string): number => policyFor(policies, model)?.hysteresis.windows ?? 4,
+    hysteresis_windows: (model: string): number => policyFor(live.policies, model)?.hysteresis.windows ?? 4,
   };
   const watchAccount = accountWatch({
     store,

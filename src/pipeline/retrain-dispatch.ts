@@ -1,10 +1,26 @@
 import { OUTBOX, type OutboxRow, RETRAIN_DECISIONS } from '../control/collections.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { ControlTransaction, Document } from '../core/ports.ts';
-import type { Decision, RetrainRun } from '../core/retraining.ts';
+import type { Decision, RetrainRun, RunState } from '../core/retraining.ts';
 
 /** Type of the notification that asks a target for a run. */
 export const REQUESTED = 'leeway.retrain.requested';
+
+/** What a pipeline says of its run (contract: `POST /api/v1/retrain-runs/{id}/status`). */
+export type RunReport = {
+  readonly state: Exclude<RunState, 'dispatched'>;
+  readonly at_ms: number;
+  readonly version?: string;
+  readonly metrics?: Readonly<Record<string, unknown>>;
+  readonly url?: string;
+  readonly reason?: string;
+};
+
+/** 0 requested, 1 under way, 2 over: a run never steps back. */
+export function runRank(state: RunState): 0 | 1 | 2 {
+  if (state === 'dispatched') return 0;
+  return state === 'running' ? 1 : 2;
+}
 
 /** The run of a decision at the moment of its dispatch. */
 export function requestedRun({ id, model, policy }: Decision, run_id: string, now_ms: number): RetrainRun {

@@ -3,7 +3,7 @@ import { canonicalJson } from '../core/canonical.ts';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { Control, ControlTransaction, Document } from '../core/ports.ts';
-import type { Decision, DecisionState, RetrainRun, RunState } from '../core/retraining.ts';
+import type { Decision, DecisionState, RetrainRun } from '../core/retraining.ts';
 import { APPROVABLE_STATES, judgeOutcome, OPEN_STATES, resolveDecision } from '../retrain/decision.ts';
 import { judgeGates } from '../retrain/gates.ts';
 import { policyFor, type RetrainPolicy } from '../retrain/policy.ts';
@@ -12,7 +12,7 @@ import { windowsAfter } from './model-after.ts';
 import type { ModelState } from './model-state.ts';
 import type { ModelAnalysis } from './model-watch.ts';
 import { closesEpisode, type Episode, episodeId, openedDecision, promotedBy } from './retrain-episode.ts';
-import { REQUESTED, requestedRun, withdrawRequest } from './retrain-dispatch.ts';
+import { REQUESTED, requestedRun, type RunReport, runRank, withdrawRequest } from './retrain-dispatch.ts';
 import { dataOf, driftOf, requestData, situationOf } from './retrain-request.ts';
 
 const EVENTS_MAX = 200;
@@ -46,33 +46,24 @@ export type RetrainingOptions = {
   readonly window_ms: number;
 };
 
-/** What a pipeline says of its run (contract: `POST /api/v1/retrain-runs/{id}/status`). */
-export type RunReport = {
-  readonly state: Exclude<RunState, 'dispatched'>;
-  readonly at_ms: number;
-  readonly version?: string;
-  readonly metrics?: Readonly<Record<string, unknown>>;
-  readonly url?: string;
-  readonly reason?: string;
-};
-
-/** 0 requested, 1 under way, 2 over: a run never steps back. */
-function runRank(state: RunState): 0 | 1 | 2 {
-  if (state === 'dispatched') return 0;
-  return state === 'running' ? 1 : 2;
-}
-
 /** Decides, dispatches once an episode and attempt, follows the run and confirms that it helped. */
 export class Retraining {
   readonly #options: RetrainingOptions;
+  #policies: readonly RetrainPolicy[];
 
   constructor(options: RetrainingOptions) {
     this.#options = options;
+    this.#policies = options.policies;
+  }
+
+  /** From here on these policies decide, also about what is open. */
+  reload(policies: readonly RetrainPolicy[]): void {
+    this.#policies = policies;
   }
 
   /** Judges one model after an analysis, in the desk's transaction: opens or continues the episode's decision, then confirms finished runs. */
   async consider(tx: ControlTransaction, analysis: ModelAnalysis, episode: Episode | null): Promise<void> {
-    const policy = policyFor(this.#options.policies, analysis.state.model);
+    const policy = policyFor(this.#policies, analysis.state.model);
     if (policy === null) return;
     await this.#confirm(tx, policy, analysis.state);
     await this.#continueOpen(tx, policy, analysis);

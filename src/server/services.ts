@@ -173,8 +173,13 @@ export interface OperateService {
   reload(actor: Actor): Promise<readonly Change[]>;
 }
 
-/** One value that a reload changed, secrets masked; null = absent. */
-export type Change = { readonly path: string; readonly from: unknown; readonly to: unknown };
+/** One value that differs from what was in force, secrets masked; null = absent. It is in force now, or `needs_restart`. */
+export type Change = {
+  readonly path: string;
+  readonly from: unknown;
+  readonly to: unknown;
+  readonly needs_restart: boolean;
+};
 
 /** What a Standard Webhooks signature covers. */
 export type SignedBody = {

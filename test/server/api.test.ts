@@ -188,7 +188,7 @@ describe('operating', () => {
   test('reload answers the difference', async () => {
     await using fixture = await createFixture();
     const answer = await post(fixture, '/-/reload');
-    expect(answer.json()).toEqual({ changed: [{ path: 'log.level', from: 'info', to: 'debug' }] });
+    expect(answer.json()).toEqual({ changed: [{ path: 'log.level', from: 'info', to: 'debug', needs_restart: true }] });
   });
 
   test.each([

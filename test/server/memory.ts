@@ -333,6 +333,7 @@ function operators(note: Note): Services['operate'] {
     runStatus: async (id, status, actor) => note('runStatus', { id, status, actor }, known(id, 'run_1', RUN)),
     verifyRunSignature: async (id: string, { headers }: SignedBody) =>
       id === 'run_1' && headers['webhook-signature'] === GOOD_SIGNATURE,
-    reload: async (actor) => note('reload', actor, [{ path: 'log.level', from: 'info', to: 'debug' }]),
+    reload: async (actor) =>
+      note('reload', actor, [{ path: 'log.level', from: 'info', to: 'debug', needs_restart: true }]),
   };
 }

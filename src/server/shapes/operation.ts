@@ -126,7 +126,7 @@ export const AUDIT_ENTRY = Type.Object({
 });
 
 export const RELOAD = Type.Object({
-  changed: Type.Array(Type.Object({ path: text, from: evidence, to: evidence })),
+  changed: Type.Array(Type.Object({ path: text, from: evidence, to: evidence, needs_restart: Type.Boolean() })),
 });
 
 export const READINESS = Type.Object({
