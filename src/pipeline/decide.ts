@@ -122,8 +122,9 @@ async function judge(
       order: { field: 'updated_at_ms', descending: false },
       limit: WATCHED_MAX,
     });
-    const open = new Map(watched.map((document) => [place(document.body.rule, document.body.key), document]));
+    const { open, succeeded } = placesOf(watched);
     const done: Judgement[] = [];
+    for (const stored of succeeded) await settleSucceeded(core, tx, stored, { holds, now_ms });
     for (const item of workOf(core.settings().rules, findings, choice.evaluated ?? [], { open, now_ms })) {
       const judgement = await judgeOne(core, tx, item, { holds, now_ms });
       if (judgement !== null) done.push(judgement);
@@ -146,6 +147,35 @@ type Work = {
 
 function place(rule: string, key: string): string {
   return `${rule}\n${key}`;
+}
+
+/** The incident that each place has now, and resolved ones that still owe a word while the next one of their place is open. */
+function placesOf(watched: readonly Document<Incident>[]) {
+  const open = new Map<string, Document<Incident>>();
+  const succeeded: Document<Incident>[] = [];
+  for (const document of watched) {
+    const name = place(document.body.rule, document.body.key);
+    const other = open.get(name);
+    if (other === undefined) open.set(name, document);
+    else if (document.body.state === 'resolved' && other.body.state !== 'resolved') succeeded.push(document);
+    else {
+      succeeded.push(other);
+      open.set(name, document);
+    }
+  }
+  return { open, succeeded };
+}
+
+/** What it owes is told when nothing holds it back any more; then nobody looks at it again. */
+async function settleSucceeded(
+  core: DeskCore,
+  tx: ControlTransaction,
+  stored: Document<Incident>,
+  moment: Moment,
+): Promise<void> {
+  const passed = retire(passTime(stored.body, moment));
+  if (passed.incident.owed === stored.body.owed && passed.incident.watched === stored.body.watched) return;
+  await core.record(tx, stored, passed, { now_ms: moment.now_ms, actor: null });
 }
 
 /** Every (rule, finding) first, then the watched incidents that no finding speaks of. */

@@ -198,6 +198,29 @@ test('what was told before a silence and resolves inside it is told to be resolv
   expect(await typesOf(house)).toEqual(['ops leeway.incident.opened', 'ops leeway.incident.resolved']);
 });
 
+test('a resolution owed from a silence is told when it ends, also while the same fault has opened anew', async () => {
+  await using house = await openHouse({ rules: [ruleOf({ for_ms: 0, keep_firing_ms: 0, reopen_ms: 60_000 })] });
+  const judge = (finding: typeof bad) => house.desk.judge([finding], house.clock.now_ms());
+  const first = await opened(house);
+  const now_ms = house.clock.now_ms();
+  const matchers = [{ field: 'rule' as const, value: '*' }];
+  await house.desk.silence({ matchers, starts_at_ms: now_ms, ends_at_ms: now_ms + 300_000, comment: '' }, ann);
+  for (let time = 0; time < 2; time++) await judge(good); // recovering, resolved
+  await house.clock.advance(120_000);
+  await judge(bad); // beyond reopen_ms: another incident
+  const second = (await house.incidents()).find(({ id }) => id !== first.id);
+  expect(await typesOf(house)).toEqual(['ops leeway.incident.opened']);
+  await house.clock.advance(180_000);
+  for (let time = 0; time < 3; time++) await judge(bad);
+  const told = (await house.outbox()).map(({ body }) => [body.type, body.incident_id]);
+  expect(told).toHaveLength(3);
+  expect(told).toContainEqual(['leeway.incident.resolved', first.id]);
+  expect(told).toContainEqual(['leeway.incident.opened', second?.id]);
+  const after = await house.incidents();
+  expect(after.find(({ id }) => id === first.id)).toMatchObject({ owed: null, watched: 0, state: 'resolved' });
+  expect(after.find(({ id }) => id === second?.id)).toMatchObject({ owed: null, watched: 1, state: 'firing' });
+});
+
 test('a muted rule judges and tells nobody; unmuting tells what is still there', async () => {
   await using house = await openHouse();
   await house.desk.mute('straggler.slow_rank', ann);
