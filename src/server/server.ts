@@ -205,9 +205,8 @@ type Registration = {
 function register(app: FastifyInstance, registration: Registration): void {
   const { route, guard } = registration;
   const admissions = new WeakMap<FastifyRequest, Admission>();
-  const streams = route.answer === 'text/event-stream';
   app.route({
-    method: route.method === 'GET' && !streams ? ['GET', 'HEAD'] : route.method,
+    method: methodsOf(route),
     url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
     onRequest: async (request) => {
       admissions.set(request, await guard.admit(route, request.headers));
@@ -219,6 +218,11 @@ function register(app: FastifyInstance, registration: Registration): void {
       return send(reply, await route.run(call, registration.context), registration);
     },
   });
+}
+
+/** HEAD goes with GET, but for an answer that never ends. */
+function methodsOf({ method, answer }: Route): (Route['method'] | 'HEAD')[] {
+  return method === 'GET' && answer !== 'text/event-stream' ? ['GET', 'HEAD'] : [method];
 }
 
 type Parts = Call<unknown, unknown, unknown>;
@@ -304,12 +308,9 @@ async function answerUnknown(request: FastifyRequest, reply: FastifyReply, unkno
     { scope: reserved ? 'any' : null, path, method: request.method, signed: false },
     request.headers,
   );
-  const methods = unknown.routes.filter((route) => matches(route.path, path)).map((route) => route.method);
-  if (methods.length > 0) {
-    reply.header(
-      'allow',
-      [...new Set(methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])))].join(', '),
-    );
+  const methods = new Set(unknown.routes.filter((route) => matches(route.path, path)).flatMap(methodsOf));
+  if (methods.size > 0) {
+    reply.header('allow', [...methods].join(', '));
     throw new LeewayError('LW-METHOD', `${request.method} is not possible here`);
   }
   const page = unknown.files.find((file) => file.path === '/index.html');
