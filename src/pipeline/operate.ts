@@ -9,7 +9,7 @@ import { heldBecause, type Matcher, settleChanges, type Settled } from '../incid
 import { appendAudit } from './audit.ts';
 import type { DeskCore } from './decide.ts';
 
-/** Silences longer than this are rules that should be muted or deleted: 400 days. */
+/** Silences and snoozes longer than this are rules that should be muted or deleted: 400 days. */
 const SILENCE_MS_MAX = 400 * 86_400_000;
 
 /** Who acts (token id or `local`) and why. */
@@ -26,7 +26,7 @@ export type NewSilence = {
 export type Operations = {
   /** Somebody works on it: nothing is repeated, an escalation lifts it. Throws LW-CONFLICT when it is resolved. */
   readonly acknowledge: (id: string, by: Actor) => Promise<Incident>;
-  /** Quiet until then, and a reminder if it is still there. Throws LW-CONFLICT when resolved, LW-BODY when in the past. */
+  /** Quiet until then, and a reminder if it is still there. Throws LW-CONFLICT when resolved, LW-BODY when in the past or beyond 400 days. */
   readonly snooze: (id: string, until_ms: number, by: Actor) => Promise<Incident>;
   /** Ends it by hand; it stays so until the fault was seen to be gone or the reopen window is over. */
   readonly resolve: (id: string, by: Actor) => Promise<Incident>;
@@ -115,14 +115,11 @@ function snoozed(
   at: { readonly by: Actor; readonly now_ms: number },
 ): ReturnType<Edit> {
   unresolved(incident);
-  if (!(until_ms > at.now_ms))
-    throw new LeewayError(
-      'LW-BODY',
-      `until_ms ${until_ms} is not in the future (now is ${at.now_ms}); give a later time`,
-      {
-        errors: [{ path: 'until_ms', expected: `above ${at.now_ms}`, got: String(until_ms) }],
-      },
-    );
+  if (!(until_ms > at.now_ms && until_ms - at.now_ms <= SILENCE_MS_MAX)) {
+    const expected = `above ${at.now_ms} (now), at most 400 days later`;
+    const errors = [{ path: 'until_ms', expected, got: String(until_ms) }];
+    throw new LeewayError('LW-BODY', `until_ms ${until_ms}: expected a time ${expected}`, { errors });
+  }
   const next: Incident = {
     ...incident,
     status: 'snoozed',
