@@ -105,7 +105,7 @@ async function refusedOf(
     if (outcome.kind === 'retry') return outcome;
     if (outcome.kind === 'ok') continue;
     if (some.length === 1 || refused.length >= REFUSED_ALONE_MAX) {
-      refused.push(...some);
+      for (const frame of some) refused.push(frame);
       continue;
     }
     const middle = some.length >>> 1;

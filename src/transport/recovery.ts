@@ -45,13 +45,13 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     if (suffix === '.rejected') {
       // a part of a segment that is still there: all of it is delivered again, and what is refused set aside again
       if (names.includes(segmentFile(Number(digits), table))) continue;
-      found.rejected.push(...scanned(await disk.read(file), table, file).frames.map((frame) => frame.header));
+      for (const { header } of scanned(await disk.read(file), table, file).frames) found.rejected.push(header);
       continue;
     }
     const segment = await recoverFile(disk, { number: Number(digits), table, path: file, born_ms: now_ms });
     found.torn_frames += segment.torn;
     found.damaged_frames += segment.damaged;
-    found.headers.push(...segment.headers);
+    for (const header of segment.headers) found.headers.push(header); // hundreds of thousands: too many for one call
     if (segment.segment === null) continue;
     // whole frames that a killed process wrote and did not sync: what the store is given must not vanish before its ledger
     await disk.sync(file);
