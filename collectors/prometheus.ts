@@ -77,7 +77,7 @@ async function scrapeAll(
   for (const outcome of outcomes) {
     if (outcome.kind === 'ok') {
       answered++;
-      records.push(...outcome.value);
+      for (const record of outcome.value) records.push(record);
     } else {
       rejected[outcome.code] = (rejected[outcome.code] ?? 0) + 1;
       failure ??= outcome;

@@ -35,8 +35,8 @@ type Row = readonly [name: string, amount: string];
 
 function section(title: string, rows: readonly Row[]): string {
   if (rows.length === 0) return '';
-  const left = Math.max(...rows.map(([name]) => name.length));
-  const right = Math.max(...rows.map(([, amount]) => amount.length));
+  const left = rows.reduce((most, [name]) => Math.max(most, name.length), 0);
+  const right = rows.reduce((most, [, amount]) => Math.max(most, amount.length), 0);
   return `${title}\n${rows.map(([name, amount]) => `  ${name.padEnd(left)}  ${amount.padStart(right)}\n`).join('')}\n`;
 }
 

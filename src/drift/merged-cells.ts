@@ -52,7 +52,7 @@ function neighbours(x: ArrayLike<number>, y: ArrayLike<number>, pooled_min: numb
   if (open.length === 0) return groups;
   const last = groups.at(-1);
   if (last === undefined) groups.push(open);
-  else last.push(...open);
+  else for (const cell of open) last.push(cell);
   return groups;
 }
 

@@ -108,8 +108,8 @@ export class CostBook {
   /** `GET /api/v1/costs/explain`: the segments behind one amount. Throws LW-NOT-FOUND where the ledger has none. */
   async explain(of: { asset: string; hour?: number; tenant?: string }): Promise<Record<string, unknown>> {
     const ledger = await this.ledger({});
-    const hour =
-      of.hour ?? Math.max(...ledger.rows.filter((row) => row.asset === of.asset).map((row) => row.hour * HOUR_MS), 0);
+    const ofAsset = ledger.rows.filter((row) => row.asset === of.asset);
+    const hour = of.hour ?? ofAsset.reduce((latest, row) => Math.max(latest, row.hour * HOUR_MS), 0);
     const explained = explainAmount(ledger, { asset: of.asset, hour_ms: hour, tenant: of.tenant ?? 'idle' });
     if (explained === null)
       throw new LeewayError('LW-NOT-FOUND', `the ledger has no amount for asset ${of.asset} in that hour and tenant`);

@@ -16,7 +16,7 @@ export function deliveryTotals(items: readonly DeliveryItem[]): DeliveryTotal[] 
       late: sum(({ late }) => late),
       unaccounted: sum(unaccountedOf),
       batches_lost: sum(({ sequences_lost }) => sequences_lost),
-      oldest_in_flight_ms: ages.length === 0 ? null : Math.max(...ages),
+      oldest_in_flight_ms: ages.length === 0 ? null : ages.reduce((oldest, age) => Math.max(oldest, age)),
     };
   });
 }

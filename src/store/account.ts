@@ -213,7 +213,7 @@ export class AccountReader {
     const late: LateRow[] = [];
     for (let from = 0; from < behind.length; from += GROUPS_A_STATEMENT_MAX) {
       const some = behind.slice(from, from + GROUPS_A_STATEMENT_MAX);
-      late.push(...(await this.#select<LateRow>(ledgerLate(stretches, some), {})));
+      for (const row of await this.#select<LateRow>(ledgerLate(stretches, some), {})) late.push(row);
     }
     const sequences = await this.#select<SequenceRow>(ledgerSequences(stretches), {});
     return { sums, late, sequences };

@@ -231,7 +231,7 @@ export class KafkaWorker {
       this.#inHand.add(header, sign * header.rows);
       this.#in_hand_bytes += sign * body.length;
     }
-    this.#in_hand_at_ms = sign === 1 ? Math.min(...frames.map((frame) => frame.at_ms)) : null;
+    this.#in_hand_at_ms = sign === 1 ? frames.reduce((oldest, { at_ms }) => Math.min(oldest, at_ms), Infinity) : null;
   }
 
   /** The same delivery again and again while the answer is retry; null when it is not ours any more or the bus ends. */
