@@ -30,6 +30,9 @@ export type ShelfOptions = {
   readonly onEvent: (kind: 'spool_dropped', reason: string) => void;
 };
 
+/** Why policy leaves a segment alone: taken for delivery, perhaps stored since it was handed over once, or being dropped. */
+type Leaving = 'taken' | 'handed_over' | 'dropping';
+
 /**
  * The segments of the spool: the open one of each table, closed ones in the order of their numbers, and the account of what is
  * in them. Appending and dropping run between each other's calls (the spool's writer), delivering beside them.
@@ -40,7 +43,7 @@ export class SpoolShelf {
   readonly #inFlight = new SourceTally();
   readonly #quarantined = new SourceTally();
   readonly #quarantinedBatches = new KnownSequences();
-  readonly #leaving = new Set<Segment>();
+  readonly #leaving = new Map<Segment, Leaving>();
   /** Dropped and declared, but the disk would not remove their files. */
   #undead: Segment[] = [];
   #closed: Segment[];
@@ -149,15 +152,22 @@ export class SpoolShelf {
   /** The oldest closed segment, with what may go together with it; all stay until they were delivered or let go. */
   take(): Segment[] {
     // a drop that fails brings a segment back: nothing overtakes it
-    const leaving = new Set([...this.#leaving].map(({ table }) => table));
-    const taken = takenTogether(this.#closed.filter(({ table }) => !leaving.has(table)));
-    for (const segment of taken) this.#leaving.add(segment);
+    const dropping = [...this.#leaving].filter(([, why]) => why === 'dropping');
+    const tables = new Set(dropping.map(([{ table }]) => table));
+    const taken = takenTogether(this.#closed.filter(({ table }) => !tables.has(table)));
+    for (const segment of taken) if (!this.#leaving.has(segment)) this.#leaving.set(segment, 'taken');
     return taken;
   }
 
-  /** Segments that were taken are not delivered for now. */
+  /** The store sees what was taken: whatever it answers, it may have it. Until it says what became of it, it is not dropped. */
+  handOver(segments: readonly Segment[]): void {
+    for (const segment of segments)
+      if (this.#leaving.get(segment) === 'taken') this.#leaving.set(segment, 'handed_over');
+  }
+
+  /** Segments that were taken are not delivered for now; what was never handed over may be dropped again. */
   letGo(segments: readonly Segment[]): void {
-    for (const segment of segments) this.#leaving.delete(segment);
+    for (const segment of segments) if (this.#leaving.get(segment) === 'taken') this.#leaving.delete(segment);
   }
 
   /** Forgets a stored segment or sets a rejected one aside; what was acknowledged in it and is not held is declared. */
@@ -188,7 +198,7 @@ export class SpoolShelf {
       if (open?.identity.number === number) this.#seal(table, open);
       const segment = this.#closed.find((other) => other.number === number && !this.#leaving.has(other));
       if (segment === undefined) continue; // delivered, or taken for it, meanwhile
-      this.#leaving.add(segment);
+      this.#leaving.set(segment, 'dropping');
       try {
         await this.#dropOne(segment);
       } finally {

@@ -374,7 +374,10 @@ class Spool implements Bus {
       this.#event(kind, reason);
     };
     const place = { disk: this.#disk, shelf: this.#shelf, scratch: this.#scratch, onEvent };
-    return deliverSegments(place, segments, handle);
+    return deliverSegments(place, segments, (delivery) => {
+      this.#shelf.handOver(segments);
+      return handle(delivery);
+    });
   }
 }
 

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
-import { ok } from '../../src/core/outcome.ts';
+import { ok, type Outcome, retry } from '../../src/core/outcome.ts';
 import type { Batch, Bus, FrameHeader } from '../../src/core/ports.ts';
 import { integerBelow, type Random, seededRandom } from '../../src/core/random.ts';
 import type { LeewayRecord } from '../../src/core/records.ts';
@@ -81,6 +81,31 @@ test('what drop_oldest gives up at once is about a sixteenth of the quota, and n
   const { in_flight, dropped } = bus.backlog();
   // a segment closes with the batch that fills it: a sixteenth of the quota and one batch of 10 records
   expect(sum(dropped)).toBeLessThanOrEqual((sum(in_flight) + sum(dropped)) / 16 + 20);
+});
+
+test('what was handed over and perhaps stored is not dropped between two attempts: nothing counts as stored and lost', async () => {
+  await using directory = await scratchDirectory();
+  await using bus = await open(directory.path, { bytes_max: 40_000, segment_bytes_max: 8_000, policy: 'drop_oldest' });
+  const stored = new Map<number, number>();
+  const deliver = async (answer: Outcome): Promise<void> => {
+    const stop = new AbortController();
+    await bus.consume(async ({ frames }) => {
+      for (const { sequence, rows } of frames) stored.set(sequence, rows);
+      stop.abort(); // one attempt
+      return answer;
+    }, stop.signal);
+  };
+  for (let sequence = 1; sequence <= 5; sequence++) await bus.publish(batch(sequence), signal);
+  await deliver(retry('LW-TIMEOUT', 'stored, and the answer was lost'));
+  const first = [...stored.keys()];
+  expect(first).toContain(1);
+  for (let sequence = 6; sequence <= 60; sequence++) await bus.publish(batch(sequence), signal);
+  expect(sum(bus.backlog().dropped)).toBeGreaterThan(0);
+  const lost = (bus.backlog().dropped_batches ?? []).flatMap(({ ranges }) => ranges);
+  for (const sequence of first) expect(lost.some(([from, to]) => from <= sequence && sequence <= to)).toBe(false);
+  while (bus.backlog().frames > 0) await deliver(ok(undefined));
+  const records = [...stored.values()].reduce((total, rows) => total + rows, 0);
+  expect(records + sum(bus.backlog().dropped)).toBe(600);
 });
 
 test('drop_newest: a full spool keeps what it has, acknowledges what arrives and declares it', async () => {
