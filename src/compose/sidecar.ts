@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { LoadedConfig } from '../config.ts';
 import { type Clock, every, systemClock } from '../core/clock.ts';
-import { LeewayError } from '../core/errors.ts';
+import { LeewayError, systemCode } from '../core/errors.ts';
 import { integerBelow, systemRandom } from '../core/random.ts';
 import type { LinkGap } from '../formats/link-batch.ts';
 import type { Publisher } from '../pipeline/publish.ts';
@@ -18,6 +18,7 @@ import { ForwardLog } from '../transport/forward-log.ts';
 import { ForwardSpool } from '../transport/forward-spool.ts';
 import { openSpool } from '../transport/spool.ts';
 import { type CollectorEvents, createCollecting } from './collecting.ts';
+import { givenUp, givenUpAtEnd } from './given-up.ts';
 import type { RunOptions } from './run-options.ts';
 
 /** Records that each collector's publisher holds while its spool refuses: 50,000 × 300 B = 15 MB. */
@@ -25,6 +26,8 @@ const BUFFER_RECORDS_MAX = 50_000;
 /** After the signal, what is held may take this long to leave; the process ends within 10 s. What stays is in the spool. */
 const DRAIN_MS = 5_000;
 const DRAIN_LOOK_MS = 20;
+/** And what was given up, to be told: what stays untold is told by the next start. */
+const DECLARE_MS_MAX = 1_000;
 const LOSS_REPORT_MS = 60_000;
 /** By then every collector has been read and forwarded. */
 const SETTLED_MS = 8_000;
@@ -82,7 +85,8 @@ export async function runSidecar(loaded: LoadedConfig, options: RunOptions): Pro
   });
   const cut = new AbortController();
   const process_run = String(integerBelow(systemRandom, Number.MAX_SAFE_INTEGER));
-  const losses = (): LinkGap[] => lossesOf(publishers, process_run);
+  let ended: readonly LinkGap[] | null = null; // then what the log does not say
+  const losses = (): readonly LinkGap[] => ended ?? givenUp(publishers, process_run);
   const parts = { bus, log, link, disk, clock, random: systemRandom, losses, run: process_run, cut: cut.signal };
   const forwarder = new Forwarder({ ...parts, onEvent: tell });
   const forwarding = forwarder.run(cut.signal);
@@ -104,6 +108,11 @@ export async function runSidecar(loaded: LoadedConfig, options: RunOptions): Pro
   stop.abort();
   bus.hurry();
   await Promise.all([running, reporting, settled]);
+  ended = await noteGivenUp(
+    log,
+    givenUpAtEnd(publishers, process_run, (source) => bus.begunOf(source)),
+    logger,
+  );
   await drained({ bus, forwarder, clock });
   cut.abort();
   await forwarding;
@@ -142,7 +151,7 @@ async function openBus(
   return { bus: new ForwardSpool(opened, log, { clock: systemClock, pace_ms: together_ms * PACE_SHARE }), log, disk };
 }
 
-/** Resolves when the spool is empty, when the gateway does not answer, or after DRAIN_MS. */
+/** Resolves when the spool is empty and what was given up is told, when the gateway does not answer, or after DRAIN_MS. */
 async function drained(parts: {
   readonly bus: ForwardSpool;
   readonly forwarder: Forwarder;
@@ -153,16 +162,24 @@ async function drained(parts: {
   const until_ms = clock.elapsed_ms() + DRAIN_MS;
   while (bus.backlog().frames > 0 && forwarder.isReaching && clock.elapsed_ms() < until_ms)
     await clock.sleep(DRAIN_LOOK_MS, never);
+  await Promise.race([forwarder.declare(), clock.sleep(DECLARE_MS_MAX, never)]);
 }
 
-/** What publishers of this process gave up before it was durable, as totals. */
-function lossesOf(publishers: readonly Publisher[], run: string): LinkGap[] {
-  return publishers.flatMap((publisher) => {
-    const { source, epoch, declared_loss } = publisher.counts();
-    return Object.entries(declared_loss).flatMap(([reason, records]) =>
-      records > 0 ? [{ source, epoch, run, reason, records, ranges: [] }] : [],
-    );
-  });
+/**
+ * Writes down what ends with this process: what its publishers gave up and what they hold though the spool is full. The next start
+ * declares it where no gateway answers now. Returns what the disk did not take: that is declared now or never.
+ */
+async function noteGivenUp(log: ForwardLog, gaps: readonly LinkGap[], logger: Logger): Promise<readonly LinkGap[]> {
+  if (gaps.length === 0) return [];
+  try {
+    await log.append(new Map(), gaps);
+    return [];
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    logger.error({ error: code, gaps }, 'what was lost could not be written down: the next start will not declare it');
+    return gaps;
+  }
 }
 
 /**

@@ -19,6 +19,8 @@ const LineSchema = Type.Object({
       reason: Type.String(),
       records: Type.Integer(),
       ranges: Type.Array(Type.Tuple([Type.Integer(), Type.Integer()])),
+      /** Of a total of one process: it replaces what the process said before. Absent: records beside those said before. */
+      run: Type.Optional(Type.String()),
     }),
   ),
 });
@@ -33,11 +35,14 @@ type Loss = {
   readonly reason: string;
   readonly records: number;
   readonly ranges: readonly (readonly [from: number, to: number])[];
+  readonly run?: string;
 };
 const line = compiled(LineSchema);
 
 /** Lines of about 100 bytes are merged into a new file beyond this: once every few hours at two a second. */
 const FILE_BYTES_MAX = 1_048_576;
+/** Totals of processes that ended with records in memory, 150 bytes each: the last hundreds of ends of a node in trouble. */
+const RUN_TOTALS_MAX = 1_000;
 
 /**
  * What a sidecar must not forget when its spool is empty: the epoch that its batches are named with, how far each source's numbers
@@ -113,11 +118,14 @@ export class ForwardLog {
     for (const [source, sequence] of acknowledged)
       this.#acknowledged.set(source, Math.max(sequence, this.acknowledged(source)));
     for (const { records, ranges, ...loss } of lost) {
-      const name = JSON.stringify([loss.source, loss.epoch, loss.reason]);
+      const { run = '' } = loss;
+      const name = JSON.stringify([loss.source, loss.epoch, loss.reason, run]);
       const known = this.#lost.get(name) ?? { loss, records: 0, ranges: new RangeSet(LIMITS.link_ranges_max) };
-      known.records += records;
+      known.records = run === '' ? known.records + records : Math.max(known.records, records);
       for (const [from, to] of ranges) known.ranges.add(from, to);
       this.#lost.set(name, known);
     }
+    const ended = [...this.#lost].filter(([, { loss }]) => (loss.run ?? '') !== '');
+    for (const [oldest] of ended.slice(0, Math.max(0, ended.length - RUN_TOTALS_MAX))) this.#lost.delete(oldest);
   }
 }

@@ -22,6 +22,8 @@ export class ForwardSpool implements Bus {
   readonly #next = new Map<string, number>();
   /** What of a batch that failed is durable already. */
   readonly #begun = new WeakMap<readonly StoredRecord[], StoredRecord[][]>();
+  /** Records of the batch in hand of each source that are durable while the rest of it is not. */
+  readonly #begun_count = new Map<string, number>();
 
   readonly #pace: Pace | null;
   readonly #hurried = new AbortController();
@@ -35,14 +37,22 @@ export class ForwardSpool implements Bus {
   async publish({ source, records }: Pick<Batch, 'source' | 'records'>, signal: AbortSignal): Promise<Published> {
     const left = this.#begun.get(records) ?? split(records);
     this.#begun.set(records, left);
+    this.#begun_count.set(source, records.length - left.reduce((sum, part) => sum + part.length, 0));
     for (let part = left[0]; part !== undefined; part = left[0]) {
       await this.#publishOne(source, part, signal);
       left.shift();
+      this.#begun_count.set(source, (this.#begun_count.get(source) ?? 0) + part.length);
     }
+    this.#begun_count.delete(source);
     // durable; what comes meanwhile is one batch afterwards
     if (this.#pace !== null)
       await this.#pace.clock.sleep(this.#pace.pace_ms, this.#hurried.signal).catch(() => undefined);
     return { repeated: false };
+  }
+
+  /** Records that are durable of a batch of `source` that failed half-way; its sender still holds all of it. */
+  begunOf(source: string): number {
+    return this.#begun_count.get(source) ?? 0;
   }
 
   /** Ends all pauses, those to come too. */

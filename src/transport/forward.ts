@@ -71,7 +71,7 @@ export class Forwarder {
   /** Runs until `signal` fires; a message under way ends with `cut`. */
   async run(signal: AbortSignal): Promise<void> {
     const { bus, clock } = this.#options;
-    const declaring = every(clock, DECLARE_MS, () => this.#declare(), {
+    const declaring = every(clock, DECLARE_MS, () => this.declare(), {
       signal,
       onError: (error) => this.#waiting(String(error)),
     });
@@ -79,7 +79,8 @@ export class Forwarder {
     await declaring;
   }
 
-  async #declare(): Promise<void> {
+  /** Tells a gateway that answers what has grown since it was last told. */
+  async declare(): Promise<void> {
     const gaps = this.#news();
     if (gaps.length === 0 || !this.#isReaching) return;
     const sent = await this.#options.link.send({ frames: [], gaps }, this.#options.cut);
@@ -219,7 +220,7 @@ export class Forwarder {
     const ranges = dropped_batches.map(({ source, epoch, ranges: lost }) => {
       return { source, epoch, run: '', reason: 'spool_batches', records: 0, ranges: lost };
     });
-    const all = [...summed(spool), ...ranges, ...log.lost().map((loss) => ({ ...loss, run: '' })), ...losses()];
+    const all = [...summed(spool), ...ranges, ...log.lost().map((loss) => ({ run: '', ...loss })), ...losses()];
     return all.filter((gap) => sizeOf(gap) > (this.#told.get(nameOf(gap)) ?? 0)).slice(0, GAPS_MAX);
   }
 

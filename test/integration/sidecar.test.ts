@@ -261,6 +261,26 @@ test('against a gateway that never answers, the signal ends the process within t
   expect(process_.said()).toContain('"records":1');
 });
 
+test('what found no room before the end is declared by the next start: nothing is lost that nobody counts', async () => {
+  const sent = 20_000;
+  let isAway = true;
+  await using gateway = await Gateway.open(() => (isAway ? 503 : 200));
+  const config = { gateway: { url: gateway.url }, spool: { bytes_max: 1_048_576 }, collectors: only('workload') };
+  await using first = await sidecar(config);
+  const lines = Array.from({ length: sent }, (_, step) => `${JSON.stringify(stepRecord(step))}\n`);
+  for (let from = 0; from < sent; from += 2_000) await write(first.socket, lines.slice(from, from + 2_000).join(''));
+  expect((await stopped(first.child)).status).toBe(0);
+  isAway = false;
+  gateway.received.length = 0;
+  await using _second = await sidecar({ ...config, data_dir: path.dirname(first.socket) });
+  const stored = (): number => new Set(gateway.received.flatMap((frame) => frame.lines)).size;
+  const declared = (): number => Math.max(0, ...gateway.gaps.map(({ records }) => records)); // one total, told again
+  await gateway.until(() => stored() + declared() >= sent);
+  expect(stored()).toBeGreaterThan(1_000);
+  expect(stored() + declared()).toBe(sent);
+  expect(new Set(gateway.gaps.map(({ reason }) => reason))).toEqual(new Set(['unsent']));
+});
+
 test('without gateway.url it does not start and says what to set', async () => {
   await using process_ = await sidecar({});
   expect(process_.child.exitCode).toBe(2);

@@ -182,8 +182,10 @@ describe('the names of batches', () => {
     const outer = new ForwardSpool(counting, sidecar.log);
     const records = [stepRecord(1), heartbeat(1)];
     await expect(outer.publish({ source: 'a', records }, NEVER)).rejects.toThrow('no room');
+    expect(outer.begunOf('a')).toBe(1); // the step is durable, its sender holds both
     full = false;
     await outer.publish({ source: 'a', records }, NEVER);
+    expect(outer.begunOf('a')).toBe(0);
     expect(numbers).toEqual([1, 2, 2]); // the step is not sent again
   });
 

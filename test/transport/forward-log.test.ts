@@ -1,0 +1,43 @@
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { forwardDisk } from '../../src/transport/forward-disk.ts';
+import { ForwardLog } from '../../src/transport/forward-log.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
+
+const disk = forwardDisk(false);
+const none = new Map<string, number>();
+const total = (run: string, records: number) => ({
+  source: 'a',
+  epoch: 1,
+  run,
+  reason: 'buffer_full',
+  records,
+  ranges: [],
+});
+
+test('a total of a process replaces what it said before, totals of several processes stand side by side, restarts change nothing', async () => {
+  await using place = await scratchDirectory();
+  const refused = { source: 'a', epoch: 1, reason: 'gateway_refused', records: 2, ranges: [[9, 9]] as const };
+  const log = await ForwardLog.open(disk, place.path, () => 1);
+  await log.append(none, [refused, total('r1', 5)]);
+  await log.append(none, [refused, total('r1', 8), total('r2', 3)]);
+  const wanted = [{ ...refused, records: 4 }, total('r1', 8), total('r2', 3)];
+  expect(log.lost()).toEqual(wanted);
+  await log.close();
+  for (let start = 0; start < 2; start++) {
+    const again = await ForwardLog.open(disk, place.path, () => 2); // each start merges the files into a new one
+    expect(again.lost()).toEqual(wanted);
+    await again.close();
+  }
+});
+
+test('of 1,000 ends the totals are kept, then the oldest goes; what is of no process stays', async () => {
+  await using place = await scratchDirectory();
+  const log = await ForwardLog.open(disk, path.join(place.path, 'spool'), () => 1);
+  const refused = { source: 'a', epoch: 1, reason: 'gateway_refused', records: 2, ranges: [] };
+  await log.append(none, [refused, ...Array.from({ length: 1_002 }, (_, index) => total(`r${index}`, 1))]);
+  const lost = log.lost();
+  expect(lost).toHaveLength(1_001);
+  expect(lost.slice(0, 2)).toEqual([refused, total('r2', 1)]);
+  await log.close();
+});
