@@ -32,6 +32,7 @@ import { costRecords } from './cost-files.ts';
 import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
+import { givenUpAtEnd } from './given-up.ts';
 import {
   accountWatch,
   analysisLag,
@@ -109,6 +110,10 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
   await server.app.close();
   stop.abort();
   await logged; // what fails now was being stopped
+  const told_of_loss = (error: unknown): void =>
+    logger.error({ error: String(error) }, 'what collectors lost could not be written down: the account forgets it');
+  // of this process's own epoch, so no run is named; the next start's account has it beside what is stored
+  await doors.gaps.take(givenUpAtEnd(reading.collecting.publishers, '')).catch(told_of_loss);
   if (broken !== null) throw broken.error;
 }
 

@@ -1,10 +1,13 @@
 import { expect, test } from 'vitest';
+import { openSqliteControl } from '../../src/control/sqlite.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
 import type { Bus } from '../../src/core/ports.ts';
 import { givenUp, givenUpAtEnd } from '../../src/compose/given-up.ts';
+import { DeclaredGaps } from '../../src/pipeline/declared-gaps.ts';
 import { Publisher } from '../../src/pipeline/publish.ts';
 import { steps } from '../contract/records.ts';
+import { scratchDirectory } from '../contract/scratch-directory.ts';
 
 const full: Bus = {
   publish: async () => {
@@ -35,4 +38,22 @@ test('at the end what a publisher holds is given up too, less what is durable of
   ]);
   expect(givenUpAtEnd([publisher], 'r1', () => 3)).toContainEqual({ ...name, reason: 'unsent', records: 7 });
   expect(givenUpAtEnd([publisher], 'r1', () => 10)).toEqual([{ ...name, reason: 'buffer_full', records: 4 }]);
+});
+
+test('what a service gave up by its end is in the account of the next one', async () => {
+  await using place = await scratchDirectory();
+  const publisher = new Publisher({ bus: full, clock: systemClock, source: 'a', epoch: 7, buffer_records_max: 10 });
+  publisher.offer(steps(0, 14));
+  await publisher.run(AbortSignal.abort());
+  {
+    await using control = await openSqliteControl({ data_dir: place.path, clock: systemClock });
+    await new DeclaredGaps(control, systemClock).take(givenUpAtEnd([publisher], ''));
+  }
+  await using control = await openSqliteControl({ data_dir: place.path, clock: systemClock });
+  const next = new DeclaredGaps(control, systemClock);
+  await next.refresh();
+  expect(next.over(full).backlog().dropped).toEqual([
+    { source: 'a', epoch: 7, reason: 'buffer_full', records: 4 },
+    { source: 'a', epoch: 7, reason: 'unsent', records: 10 },
+  ]);
 });
