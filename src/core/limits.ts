@@ -44,8 +44,10 @@ export const LIMITS = {
   link_rows_max: 65_536,
   /** Batches of such a message: one a second and collector, after an outage an hour of one at once. */
   link_frames_max: 4_096,
-  /** Ranges of lost batches that one gap names; what is beyond shows as missing. */
+  /** Ranges of lost batches that one gap of a message names; the rest stands in further ones. */
   link_ranges_max: 4_096,
+  /** Ranges of lost batches that are kept of a source and epoch, as a spool keeps them; what is beyond shows as missing. */
+  gap_ranges_max: 10_000,
   /** Names of sources: what fits a header and a label. */
   source_name_max: 128,
   /** Distinct sources whose counters are kept; later ones share "other". 10,000 × 300 B = 3 MB. */

@@ -22,6 +22,8 @@ import { setField } from './link-values.ts';
 export const LINK_VERSION = 1;
 /** Versions that this gateway reads. */
 export const LINK_VERSIONS: readonly number[] = [1];
+/** `errors[0].path` of a gateway's refusal of a message: it knows batches and judged this one. One that reads lines names a line. */
+export const LINK_FAULT_PATH = 'batch';
 
 /** Memory of any message, however few its bytes: 5,000 × (64 B + 40 × 16 B) = 3.5 MB. */
 const MESSAGE_BYTES = 4 * 1_048_576;
@@ -56,15 +58,16 @@ export type LinkMessage<Item = object> = {
   readonly gaps: readonly LinkGap[];
 };
 
-/** Encodes a message, not compressed. */
+/** Encodes a message, not compressed. A gap of more ranges than one may name becomes several of the same name and total. */
 export function encodeLink({ frames, gaps }: LinkMessage): Buffer {
   const groups = Map.groupBy(frames, (frame) => String(fieldOf(frame.records[0] ?? {}, 'type')));
   const writer = new LinkWriter(4096);
   writer.byte(LINK_VERSION);
   writer.varint(groups.size);
   for (const [table, members] of groups) writeGroup(writer, table, members);
-  writer.varint(gaps.length);
-  for (const gap of gaps) writeGap(writer, gap);
+  const pieces = gaps.flatMap(piecesOf);
+  writer.varint(pieces.length);
+  for (const gap of pieces) writeGap(writer, gap);
   return writer.take();
 }
 
@@ -191,6 +194,14 @@ function isNamed({ source, epoch, sequence, rows }: Named): boolean {
 
 function isCount(value: number, least: number): boolean {
   return Number.isSafeInteger(value) && value >= least;
+}
+
+function piecesOf(gap: LinkGap): LinkGap[] {
+  const { ranges } = gap;
+  const count = Math.max(1, Math.ceil(ranges.length / LIMITS.link_ranges_max));
+  return Array.from({ length: count }, (_, index) => {
+    return { ...gap, ranges: ranges.slice(index * LIMITS.link_ranges_max, (index + 1) * LIMITS.link_ranges_max) };
+  });
 }
 
 function writeGap(writer: LinkWriter, gap: LinkGap): void {

@@ -112,7 +112,7 @@ function reasonOf(name: string): string {
 
 function merged(before: Given, gaps: readonly LinkGap[]): Given {
   const totals: Record<string, number> = { ...before.totals };
-  const ranges = new RangeSet(LIMITS.link_ranges_max);
+  const ranges = new RangeSet(LIMITS.gap_ranges_max);
   for (const [from, to] of [...before.ranges, ...gaps.flatMap((gap) => gap.ranges)]) ranges.add(from, to);
   for (const { run, reason, records } of gaps) {
     const name = `${run.replaceAll(' ', '_').slice(0, 32)} ${reason.slice(0, 64)}`;

@@ -4,7 +4,7 @@ import { ok, type Outcome, reject } from '../core/outcome.ts';
 import { validateRecord } from '../core/parse-record.ts';
 import { farAheadReason, isFarAhead } from '../core/record-clock.ts';
 import type { LeewayRecord } from '../core/records.ts';
-import { decodeLink, LINK_VERSIONS, type LinkFrame, type LinkMessage } from '../formats/link-batch.ts';
+import { decodeLink, LINK_FAULT_PATH, LINK_VERSIONS, type LinkFrame, type LinkMessage } from '../formats/link-batch.ts';
 import type { BodyRoom } from './body-room.ts';
 import type { Call, RouteContext } from './route.ts';
 import type { IncomingBatch, RefusedLine } from './services.ts';
@@ -66,7 +66,10 @@ function readMessage(
   now_ms: number,
 ): { readonly frames: ReadFrame[]; readonly gaps: LinkMessage['gaps'] } {
   const decoded = decodeLink(body);
-  if (decoded.kind === 'reject') throw new LeewayError(codeOf(decoded.code), decoded.reason);
+  if (decoded.kind === 'reject') {
+    const errors = [{ path: LINK_FAULT_PATH, got: decoded.reason, expected: 'a message of batches' }];
+    throw new LeewayError(codeOf(decoded.code), decoded.reason, { errors });
+  }
   if (decoded.kind === 'retry') throw new LeewayError('LW-BUSY', decoded.reason);
   const weigh = body.length > SURELY_SMALL_BYTES;
   let line = 0;

@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { systemCode } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ok, type Outcome, reject, retry } from '../core/outcome.ts';
-import type { LinkFrame, LinkMessage } from '../formats/link-batch.ts';
+import { LINK_FAULT_PATH, type LinkFrame, type LinkMessage } from '../formats/link-batch.ts';
 import { LINK_MEDIA_TYPE, packMessage } from './codec.ts';
 
 /** What a gateway says beside its acknowledgement, for the log. */
@@ -166,13 +166,13 @@ function lines({ source, epoch, sequence, records }: LinkFrame): Body {
 }
 
 /**
- * Whether an answer to packed batches is that of a gateway from before them: 415; 400, for it found no line of JSON; or 200
- * with the number of lines that it found instead.
+ * Whether an answer to packed batches is that of a gateway from before them: 415; 400, for it found no line of JSON, unless it
+ * says that it judged a batch; or 200 with the number of lines that it found instead.
  */
 function isOlder(answer: Outcome<Answer>, records: number): boolean {
   if (answer.kind !== 'ok') return false;
   const { status, body } = answer.value;
-  if (status !== 200) return status === 415 || status === 400;
+  if (status !== 200) return status === 415 || (status === 400 && !isJudgedBatch(body));
   const counts = countsOf(body);
   return counts !== null && counts.accepted + counts.rejected !== records;
 }
@@ -230,6 +230,14 @@ function countsOf(body: string): Counts | null {
   const reason =
     typeof first === 'object' && first !== null ? `${Reflect.get(first, 'code')} ${Reflect.get(first, 'reason')}` : '';
   return { accepted, rejected: typeof total === 'number' ? total : rejected.length, reason: reason.slice(0, 500) };
+}
+
+/** Whether a problem document is about a message of batches, which an older gateway cannot say. */
+function isJudgedBatch(body: string): boolean {
+  const value = parsed(body);
+  const errors: unknown = value === null ? undefined : Reflect.get(value, 'errors');
+  const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
+  return typeof first === 'object' && first !== null && Reflect.get(first, 'path') === LINK_FAULT_PATH;
 }
 
 /** What a problem document says of itself, for a message. */

@@ -120,7 +120,7 @@ export class ForwardLog {
     for (const { records, ranges, ...loss } of lost) {
       const { run = '' } = loss;
       const name = JSON.stringify([loss.source, loss.epoch, loss.reason, run]);
-      const known = this.#lost.get(name) ?? { loss, records: 0, ranges: new RangeSet(LIMITS.link_ranges_max) };
+      const known = this.#lost.get(name) ?? { loss, records: 0, ranges: new RangeSet(LIMITS.gap_ranges_max) };
       known.records = run === '' ? known.records + records : Math.max(known.records, records);
       for (const [from, to] of ranges) known.ranges.add(from, to);
       this.#lost.set(name, known);

@@ -48,6 +48,8 @@ const DECLARE_MS = 5_000;
 const GAPS_MAX = 256;
 
 type Loss = ReturnType<ForwardLog['lost']>[number];
+/** What sending a delivery goes by, and where it notes what is lost. */
+type Under = { readonly signal: AbortSignal; readonly lost: Loss[]; readonly without_gaps?: true };
 
 /**
  * Sends what the spool holds to the gateway, oldest first, under the names that it has there, and lets the spool forget it
@@ -124,18 +126,16 @@ export class Forwarder {
   }
 
   /** Sends until the gateway has all of it or will never take the rest; false when the end came first. */
-  async #deliver(
-    frames: readonly LinkFrame<LeewayRecord>[],
-    under: { readonly signal: AbortSignal; readonly lost: Loss[] },
-  ): Promise<boolean> {
+  async #deliver(frames: readonly LinkFrame<LeewayRecord>[], under: Under): Promise<boolean> {
     if (frames.length === 0) return true;
-    const gaps = this.#news();
+    const gaps = under.without_gaps === true ? [] : this.#news();
     const outcome = await this.#untilJudged({ frames, gaps }, under.signal);
     if (outcome.kind === 'retry') return false;
     if (outcome.kind === 'ok') {
       if (outcome.value.declared) this.#tell(gaps);
       return true;
     }
+    if (gaps.length > 0) return this.#deliver(frames, { ...under, without_gaps: true }); // no record is lost for them
     const [only] = frames;
     if (frames.length === 1 && only !== undefined) return this.#deliverRefused(only, outcome, under);
     const half = Math.ceil(frames.length / 2);
@@ -146,7 +146,7 @@ export class Forwarder {
   async #deliverRefused(
     frame: LinkFrame<LeewayRecord>,
     { code, reason }: { readonly code: string; readonly reason: string },
-    under: { readonly signal: AbortSignal; readonly lost: Loss[] },
+    under: Under,
   ): Promise<boolean> {
     const { records, source } = frame;
     const half = Math.ceil(records.length / 2);

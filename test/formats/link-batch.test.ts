@@ -183,6 +183,16 @@ describe('messages', () => {
     expect(roundTrip({ frames, gaps: [] })).toEqual({ frames, gaps: [] });
   });
 
+  test('a gap of more ranges than one may name comes back in pieces of the same name and total', () => {
+    const ranges = Array.from({ length: 10_000 }, (_, index) => [2 * index, 2 * index] as const);
+    const gap = { source: 's', epoch: 1, run: '', reason: 'spool_batches', records: 7, ranges };
+    const { gaps } = roundTrip({ frames: [], gaps: [gap] });
+    expect(gaps.map((piece) => piece.ranges.length)).toEqual([4_096, 4_096, 1_808]);
+    expect(gaps.flatMap((piece) => piece.ranges)).toEqual(ranges);
+    for (const piece of gaps)
+      expect(piece).toMatchObject({ source: 's', epoch: 1, reason: 'spool_batches', records: 7 });
+  });
+
   test('any gaps come back', () => {
     const gap: fc.Arbitrary<LinkGap> = fc.record({
       source: fc.string({ minLength: 1, maxLength: 40, unit: 'grapheme' }),

@@ -85,7 +85,8 @@ test('a message goes as one request whose body says it', async () => {
 test('gateways that do not know batches get NDJSON, and batches again after ten minutes', async () => {
   for (const older of [
     saying(415),
-    saying(400, JSON.stringify({ code: 'LW-BODY' })),
+    saying(400, JSON.stringify({ code: 'LW-BODY', errors: [{ path: 'line 1', got: 'not UTF-8' }] })),
+    saying(400, '<html>'),
     saying(200, JSON.stringify({ accepted: 0, rejected: [{}, {}], rejected_count: 2 })), // it counted lines
   ]) {
     let now_ms = 1;
@@ -105,6 +106,15 @@ test('gateways that do not know batches get NDJSON, and batches again after ten 
     await there.link.send(ONE, never);
     expect(types().at(-2)).toBe('vnd.leeway.batch.v1');
   }
+});
+
+test('a gateway that judged a batch is not an older one: the message is refused, and the next goes as batches', async () => {
+  const problem = JSON.stringify({ code: 'LW-BODY', errors: [{ path: 'batch', got: 'the batch is damaged' }] });
+  await using there = await place(saying(400, problem));
+  expect(await there.link.send(ONE, never)).toMatchObject({ kind: 'reject', code: 'LW-DELIVERY' });
+  await there.link.send(ONE, never);
+  expect(there.asked.map(({ type }) => type)).toEqual(Array(2).fill('application/vnd.leeway.batch.v1'));
+  expect(there.events).toEqual([]);
 });
 
 test('records that a gateway did not take are told, and the message is taken', async () => {

@@ -353,6 +353,20 @@ describe('forwarding', () => {
     expect(gateway.taken[0]).toEqual({ frames: [], gaps: [wanted] });
   });
 
+  test('what is refused for its gaps goes without them: no record is lost for a declaration', async () => {
+    await using place = await scratchDirectory();
+    await using sidecar = await node(place.path, 77);
+    const held = { source: 'a', epoch: 77, run: 'r1', reason: 'buffer_full', records: 4, ranges: [] };
+    const gateway = new MemoryGateway(({ gaps }) =>
+      gaps.length > 0 ? reject('LW-DELIVERY', 'no') : ok({ declared: true }),
+    );
+    await using running = forwarding(sidecar, gateway, [held]);
+    for (const step of [1, 2, 3]) await sidecar.bus.publish({ source: 'a', records: [stepRecord(step)] }, NEVER);
+    await empty(sidecar.bus);
+    expect([...gateway.stored.values()].flat()).toEqual([1, 2, 3].map((step) => stepRecord(step)));
+    expect([running.events, sidecar.log.lost()]).toEqual([[], []]);
+  });
+
   test('what quota policy dropped and publishers gave up is declared as totals, once they have grown', async () => {
     await using place = await scratchDirectory();
     await using sidecar = await node(place.path, 77, {
