@@ -44,6 +44,8 @@ export const LIMITS = {
   link_rows_max: 65_536,
   /** Batches of such a message: one a second and collector, after an outage an hour of one at once. */
   link_frames_max: 4_096,
+  /** Gaps of such a message: 256 are sent, of up to three pieces each. */
+  link_gaps_max: 1_024,
   /** Ranges of lost batches that one gap of a message names; the rest stands in further ones. */
   link_ranges_max: 4_096,
   /** Ranges of lost batches that are kept of a source and epoch, as a spool keeps them; what is beyond shows as missing. */

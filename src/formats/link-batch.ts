@@ -84,7 +84,8 @@ export function decodeLink(bytes: Buffer): Outcome<LinkMessage> {
     const frames: LinkFrame[] = [];
     for (let left = reader.count(reader.rest_bytes, 'groups'); left > 0; left--) frames.push(...readGroup(reader));
     const gaps: LinkGap[] = [];
-    for (let left = reader.count(reader.rest_bytes, 'gaps'); left > 0; left--) gaps.push(readGap(reader));
+    for (let left = reader.count(Math.min(reader.rest_bytes, LIMITS.link_gaps_max), 'gaps'); left > 0; left--)
+      gaps.push(readGap(reader));
     if (reader.rest_bytes > 0) throw damaged(`${reader.rest_bytes} bytes follow it`);
     return ok({ frames, gaps });
   } catch (error) {

@@ -1,20 +1,28 @@
 import { busOver } from '../core/bus-over.ts';
 import { ENGINE_STATE } from '../control/collections.ts';
 import type { Clock } from '../core/clock.ts';
-import { LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { Backlog, Bus, Control, ControlTransaction } from '../core/ports.ts';
+import type { Backlog, Bus, Control, ControlTransaction, Document } from '../core/ports.ts';
 import { RangeSet } from '../core/range-set.ts';
 import type { LinkGap } from '../formats/link-batch.ts';
 
 /** Name of these documents among the states of the control store. */
 const ENGINE = 'declared_gap';
+const OURS = [{ field: 'engine', is: '=', value: ENGINE }] as const;
+/** What was not told again for so long makes room for others: a node that is there tells all it lost at each start. */
+const KEPT_MS = 30 * 86_400_000;
 /** Totals of one source and epoch: reasons times the restarts of its sender that lost something. */
 const TOTALS_MAX = 1_000;
 
 type Range = readonly [from: number, to: number];
 /** What one source and epoch gave up: records by run and reason, and batches of which nothing is left. */
 type Given = { readonly totals: Readonly<Record<string, number>>; readonly ranges: readonly Range[] };
+type EngineState = ReturnType<typeof ENGINE_STATE.parse>;
+type TakenAll = {
+  readonly taken: readonly Known[];
+  readonly expired: readonly string[];
+  readonly refused_count: number;
+};
 type Known = { readonly source: string; readonly epoch: number; readonly given: Given };
 
 /**
@@ -31,44 +39,79 @@ export class DeclaredGaps {
     this.#clock = clock;
   }
 
-  /** Makes gaps durable. Rejects with LW-OVERLOADED beyond LIMITS.sources_max sources, and as Control.transaction. */
-  async take(gaps: readonly LinkGap[]): Promise<void> {
+  /**
+   * Makes gaps durable and returns how many found no room: beyond LIMITS.sources_max sources and epochs only those come in
+   * for which one goes that nobody has told of for KEPT_MS. Rejects as Control.transaction.
+   */
+  async take(gaps: readonly LinkGap[]): Promise<number> {
     const groups = Map.groupBy(gaps, ({ source, epoch }) => idOf(source, epoch));
-    if (groups.size === 0) return;
-    const taken = await this.#control.transaction(async (tx) => {
-      const all: Known[] = [];
-      for (const [id, group] of groups) all.push(await this.#takeOne(tx, id, group));
-      return all;
-    });
+    if (groups.size === 0) return 0;
+    const { taken, expired, refused_count } = await this.#control.transaction((tx) => this.#takeAll(tx, groups));
+    for (const id of expired) this.#known.delete(id);
     for (const known of taken) this.#known.set(idOf(known.source, known.epoch), known);
+    return refused_count;
   }
 
-  async #takeOne(tx: ControlTransaction, id: string, group: readonly LinkGap[]): Promise<Known> {
-    const { source = '', epoch = 0 } = group[0] ?? {};
-    const found = await tx.get(ENGINE_STATE, id);
-    const before = givenOf(found?.body.state);
-    const given = merged(before, group);
-    const body = { engine: ENGINE, updated_at_ms: this.#clock.now_ms(), state: { source, epoch, ...given } };
-    if (found === null) {
-      if ((await tx.count(ENGINE_STATE, [{ field: 'engine', is: '=', value: ENGINE }])) >= LIMITS.sources_max)
-        throw new LeewayError('LW-OVERLOADED', `gaps of ${LIMITS.sources_max} sources are known already`);
-      await tx.insert(ENGINE_STATE, id, body);
-    } else if (JSON.stringify(given) !== JSON.stringify(before))
-      await tx.update(ENGINE_STATE, id, found.revision, body);
-    return { source, epoch, given };
+  async #takeAll(tx: ControlTransaction, groups: ReadonlyMap<string, readonly LinkGap[]>): Promise<TakenAll> {
+    const found = new Map<string, Document<EngineState>>();
+    for (const id of groups.keys()) {
+      const document = await tx.get(ENGINE_STATE, id);
+      if (document !== null) found.set(id, document);
+    }
+    const { room, expired } = await this.#makeRoom(tx, groups.size - found.size, found);
+    const taken: Known[] = [];
+    let inserted = 0;
+    let refused_count = 0;
+    for (const [id, group] of groups) {
+      const { source = '', epoch = 0 } = group[0] ?? {};
+      const document = found.get(id);
+      if (document === undefined && inserted === room) {
+        refused_count += group.length;
+        continue;
+      }
+      const before = givenOf(document?.body.state);
+      const given = merged(before, group);
+      const body = { engine: ENGINE, updated_at_ms: this.#clock.now_ms(), state: { source, epoch, ...given } };
+      if (document === undefined) {
+        inserted++;
+        await tx.insert(ENGINE_STATE, id, body);
+      } else if (JSON.stringify(given) !== JSON.stringify(before))
+        await tx.update(ENGINE_STATE, id, document.revision, body);
+      taken.push({ source, epoch, given });
+    }
+    return { taken, expired, refused_count };
+  }
+
+  /** How many of `wanted` documents may be added, once the oldest have gone where there is no room for all. */
+  async #makeRoom(
+    tx: ControlTransaction,
+    wanted: number,
+    spared: ReadonlyMap<string, unknown>,
+  ): Promise<{ readonly room: number; readonly expired: readonly string[] }> {
+    if (wanted === 0) return { room: 0, expired: [] };
+    const room = LIMITS.sources_max - (await tx.count(ENGINE_STATE, OURS));
+    if (room >= wanted) return { room: wanted, expired: [] };
+    const old = { field: 'updated_at_ms', is: '<', value: this.#clock.now_ms() - KEPT_MS } as const;
+    const order = { field: 'updated_at_ms', descending: false } as const;
+    const oldest = await tx.list(ENGINE_STATE, { where: [...OURS, old], order, limit: wanted - room + spared.size });
+    const expired = oldest.flatMap(({ id }) => (spared.has(id) ? [] : [id])).slice(0, wanted - room);
+    for (const id of expired) await tx.remove(ENGINE_STATE, id);
+    return { room: Math.max(0, room + expired.length), expired };
   }
 
   /** Reads what is known, by this process and others. */
   async refresh(): Promise<void> {
-    const where = [{ field: 'engine', is: '=', value: ENGINE }] as const;
+    const before = new Set(this.#known.keys());
     const documents = await this.#control.transaction((tx) =>
-      tx.list(ENGINE_STATE, { where, limit: LIMITS.sources_max }),
+      tx.list(ENGINE_STATE, { where: OURS, limit: LIMITS.sources_max }),
     );
     for (const { id, body } of documents) {
+      before.delete(id);
       const { source, epoch } = Object(body.state) as { source?: unknown; epoch?: unknown }; // a document that take() wrote
       if (typeof source === 'string' && typeof epoch === 'number')
         this.#known.set(id, { source, epoch, given: givenOf(body.state) });
     }
+    for (const id of before) this.#known.delete(id); // another process made room
   }
 
   /** The bus, whose backlog names these losses beside its own. */
@@ -114,11 +157,13 @@ function merged(before: Given, gaps: readonly LinkGap[]): Given {
   const totals: Record<string, number> = { ...before.totals };
   const ranges = new RangeSet(LIMITS.gap_ranges_max);
   for (const [from, to] of [...before.ranges, ...gaps.flatMap((gap) => gap.ranges)]) ranges.add(from, to);
+  let totals_count = Object.keys(totals).length;
   for (const { run, reason, records } of gaps) {
     const name = `${run.replaceAll(' ', '_').slice(0, 32)} ${reason.slice(0, 64)}`;
     const isNew = !Object.hasOwn(totals, name);
-    if (records > 0 && (!isNew || Object.keys(totals).length < TOTALS_MAX))
-      totals[name] = Math.max(totals[name] ?? 0, records);
+    if (records === 0 || (isNew && totals_count >= TOTALS_MAX)) continue;
+    if (isNew) totals_count++;
+    totals[name] = Math.max(totals[name] ?? 0, records);
   }
   return { totals, ranges: ranges.ranges.map(({ from, to }) => [from, to] as const) };
 }

@@ -7,7 +7,7 @@ import type { LeewayRecord } from '../core/records.ts';
 import { decodeLink, LINK_FAULT_PATH, LINK_VERSIONS, type LinkFrame, type LinkMessage } from '../formats/link-batch.ts';
 import type { BodyRoom } from './body-room.ts';
 import type { Call, RouteContext } from './route.ts';
-import type { IncomingBatch, RefusedLine } from './services.ts';
+import type { IncomingBatch, RefusedLine, Services } from './services.ts';
 
 const TYPE = /^application\/vnd\.leeway\.batch\.v(\d{1,6})$/;
 /** No record of a smaller message can pass its own cap: each byte of one is there, and numbers grow threefold at most. */
@@ -19,7 +19,12 @@ const SET_ASIDE_CHARACTERS_MAX = 65_536;
 
 type Ingest = Call<unknown, unknown, unknown>;
 type Rejection = { readonly line: number; readonly code: string; readonly reason: string };
-type Taken = { readonly accepted: number; readonly rejected: Rejection[]; readonly rejected_count?: number };
+type Taken = {
+  readonly accepted: number;
+  readonly rejected: Rejection[];
+  readonly rejected_count?: number;
+  readonly undeclared_count?: number;
+};
 
 /** Whether a body is a message of batches. Throws LW-MEDIA-TYPE (415) for one of a version that is not understood. */
 export function isLinkMessage(headers: Ingest['headers']): boolean {
@@ -49,10 +54,28 @@ export async function takeLinkMessage(call: Ingest, context: RouteContext, room:
   const accepted = message.frames.reduce((sum, { records }) => sum + records.length, 0);
   context.metrics.recordsReceived({ source_kind: 'sender' }, accepted + rejected.length);
   for (const { code } of rejected) context.metrics.recordsRejected({ code }, 1);
-  if (message.gaps.length > 0) await ingest.declare(message.gaps);
   await Promise.all(message.frames.map((frame) => ingest.events(batchOf(frame), call.signal)));
-  const answer = { accepted, rejected: rejected.slice(0, LIMITS.rejected_listed_max) };
-  return rejected.length > answer.rejected.length ? { ...answer, rejected_count: rejected.length } : answer;
+  const undeclared_count = await declared(message, ingest);
+  return {
+    accepted,
+    rejected: rejected.slice(0, LIMITS.rejected_listed_max),
+    ...(rejected.length > LIMITS.rejected_listed_max ? { rejected_count: rejected.length } : {}),
+    ...(undeclared_count > 0 ? { undeclared_count } : {}),
+  };
+}
+
+/** Declares what the sender gave up; returns how much of it must be told again. Records that are taken do not wait for it. */
+async function declared(
+  { frames, gaps }: Pick<LinkMessage, 'gaps'> & { readonly frames: readonly unknown[] },
+  ingest: Services['ingest'],
+): Promise<number> {
+  if (gaps.length === 0) return 0;
+  try {
+    return await ingest.declare(gaps);
+  } catch (error) {
+    if (!(error instanceof LeewayError) || frames.length === 0) throw error;
+    return gaps.length;
+  }
 }
 
 type ReadFrame = Pick<LinkFrame, 'source' | 'epoch' | 'sequence'> & {

@@ -61,8 +61,8 @@ export type IncomingSamples = {
 export interface IngestService {
   /** Resolves when the records are durable. Throws LW-SPOOL-FULL (503 + Retry-After) or LW-BUSY (503). */
   events(batch: IncomingBatch, signal: AbortSignal): Promise<{ readonly repeated: boolean }>;
-  /** Resolves when it is durable that senders gave these records up. Throws LW-OVERLOADED for too many senders. */
-  declare(gaps: readonly LinkGap[]): Promise<void>;
+  /** Resolves when it is durable that senders gave these records up, with the number of gaps that found no room. */
+  declare(gaps: readonly LinkGap[]): Promise<number>;
   /** Resolves when what `decode` takes of a body is durable. Throws as `events`, LW-BODY and LW-BODY-SIZE for the body. */
   samples(batch: IncomingSamples, signal: AbortSignal): Promise<DecodedSamples>;
   /** Resolves when the alerts are durable; `refused` of them are new while as many are remembered as there may be. */

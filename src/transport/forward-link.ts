@@ -108,7 +108,7 @@ class Link implements GatewayLink {
         return retry('LW-UNREACHABLE', `${said} and no count of the records sent; is it a Leeway gateway?`);
       if (counts.rejected > 0)
         this.#options.onEvent({ kind: 'gateway_rejected', records: counts.rejected, reason: counts.reason });
-      return ok({ declared });
+      return ok({ declared: declared && counts.undeclared === 0 });
     }
     if (status === 413) return reject('LW-BODY-SIZE', said);
     if (JUDGED.has(status)) return reject('LW-DELIVERY', said);
@@ -217,9 +217,14 @@ async function read(response: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-type Counts = { readonly accepted: number; readonly rejected: number; readonly reason: string };
+type Counts = {
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly undeclared: number;
+  readonly reason: string;
+};
 
-/** How many records the gateway took, from `{"accepted","rejected":[…],"rejected_count"?}`; null when it says none. */
+/** How many records the gateway took, from `{"accepted","rejected":[…],"rejected_count"?,"undeclared_count"?}`; null when it says none. */
 function countsOf(body: string): Counts | null {
   const value = parsed(body);
   const accepted: unknown = value === null ? undefined : Reflect.get(value, 'accepted');
@@ -229,7 +234,13 @@ function countsOf(body: string): Counts | null {
   const first: unknown = rejected[0];
   const reason =
     typeof first === 'object' && first !== null ? `${Reflect.get(first, 'code')} ${Reflect.get(first, 'reason')}` : '';
-  return { accepted, rejected: typeof total === 'number' ? total : rejected.length, reason: reason.slice(0, 500) };
+  const undeclared: unknown = Reflect.get(value, 'undeclared_count');
+  return {
+    accepted,
+    rejected: typeof total === 'number' ? total : rejected.length,
+    undeclared: typeof undeclared === 'number' ? undeclared : 0,
+    reason: reason.slice(0, 500),
+  };
 }
 
 /** Whether a problem document is about a message of batches, which an older gateway cannot say. */

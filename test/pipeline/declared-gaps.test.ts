@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { ENGINE_STATE } from '../../src/control/collections.ts';
 import { openSqliteControl } from '../../src/control/sqlite.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import type { Backlog, Bus } from '../../src/core/ports.ts';
@@ -121,4 +122,29 @@ test('a sender cannot fill the control store: reasons of one source and names of
   const { dropped = [] } = gaps.over(busWith({})).backlog();
   expect(dropped.length).toBe(1_000);
   expect(Math.max(...dropped.map(({ reason }) => reason.length))).toBeLessThanOrEqual(64);
+});
+
+test('10,000 senders that lost something are kept: more find no room until one was not heard of for 30 days', async () => {
+  await using place = await scratchDirectory();
+  const clock = new ManualClock();
+  await using control = await openSqliteControl({ data_dir: place.path, clock });
+  const gaps = new DeclaredGaps(control, clock);
+  const other = new DeclaredGaps(control, clock);
+  const from = (first: number, count: number, records = 1): LinkGap[] =>
+    Array.from({ length: count }, (_, index) => gap({ source: `n${first + index}`, records }));
+  for (let first = 0; first < 10_000; first += 1_000) expect(await gaps.take(from(first, 1_000))).toBe(0);
+  const sources = (one: DeclaredGaps): Set<string> =>
+    new Set((one.over(busWith({})).backlog().dropped ?? []).map(({ source }) => source));
+  expect(await gaps.take([...from(10_000, 2), ...from(0, 1, 5)])).toBe(2); // what grows of a known one is taken beside them
+  expect([sources(gaps).size, sources(gaps).has('n10000')]).toEqual([10_000, false]);
+  await other.refresh();
+  await clock.advance(30 * 86_400_000 + 1);
+  await gaps.take(from(0, 1, 9)); // heard of again
+  expect(await gaps.take([...from(10_000, 2), ...from(1, 1)])).toBe(0);
+  expect(await control.transaction((tx) => tx.count(ENGINE_STATE, []))).toBe(10_000);
+  await other.refresh();
+  for (const known of [gaps, other].map(sources)) {
+    expect(known.size).toBe(10_000);
+    for (const kept of ['n0', 'n1', 'n10000', 'n10001']) expect(known.has(kept), kept).toBe(true);
+  }
 });

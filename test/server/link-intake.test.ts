@@ -87,6 +87,33 @@ test('what a sender gave up goes to the service, also without a batch', async ()
   expect(fixture.memory.calls).toContainEqual({ name: 'declare', argument: [gap] });
 });
 
+test('records are taken whatever becomes of the gaps beside them, and the sender is told to tell those again', async () => {
+  await using fixture = await createFixture();
+  const gap = { source: 's', epoch: 7, run: '', reason: 'spool_full_oldest', records: 3, ranges: [] };
+  const both = encodeLink({ ...message([step(1)]), gaps: [gap, { ...gap, epoch: 8 }] });
+  const { ingest } = fixture.memory.services;
+  ingest.declare = async () => 1; // one found no room
+  expect((await post(fixture, both)).json()).toEqual({ accepted: 1, rejected: [], undeclared_count: 1 });
+  ingest.declare = async () => {
+    throw new LeewayError('LW-CONTROL-GONE', 'away');
+  };
+  expect((await post(fixture, both)).json()).toEqual({ accepted: 1, rejected: [], undeclared_count: 2 });
+  expect(fixture.memory.batches).toHaveLength(1); // the second was a repeat
+  expect((await post(fixture, encodeLink({ frames: [], gaps: [gap] }))).statusCode).toBe(503);
+});
+
+test('a message of more than 1,024 gaps is refused', async () => {
+  await using fixture = await createFixture();
+  const gaps = Array.from({ length: 1_025 }, (_, epoch) => {
+    return { source: 's', epoch, run: '', reason: 'spool_full_oldest', records: 3, ranges: [] };
+  });
+  expect((await post(fixture, encodeLink({ frames: [], gaps: gaps.slice(1) }))).statusCode).toBe(200);
+  expect((await post(fixture, encodeLink({ frames: [], gaps }))).json()).toMatchObject({
+    status: 400,
+    code: 'LW-BODY',
+  });
+});
+
 test('a service that cannot take it now makes the whole message come again', async () => {
   await using fixture = await createFixture();
   fixture.memory.failure = new LeewayError('LW-SPOOL-FULL', 'full');

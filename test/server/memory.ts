@@ -189,7 +189,7 @@ export function createMemory(): Memory {
           if (!repeated) memory.batches.push(batch);
           return { repeated };
         },
-        declare: async (gaps) => note('declare', gaps, undefined),
+        declare: async (gaps) => note('declare', gaps, 0),
         samples: async (batch) => {
           const outcome = batch.decode({ book: new SeriesBook(), columns: new SampleColumns() });
           if (outcome.kind !== 'ok') throw new LeewayError('LW-BODY', outcome.reason);

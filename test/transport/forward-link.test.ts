@@ -117,6 +117,11 @@ test('a gateway that judged a batch is not an older one: the message is refused,
   expect(there.events).toEqual([]);
 });
 
+test('a gateway that could not write down what was lost is told again', async () => {
+  await using there = await place(saying(200, JSON.stringify({ accepted: 1, rejected: [], undeclared_count: 1 })));
+  expect(await there.link.send(ONE, never)).toEqual({ kind: 'ok', value: { declared: false } });
+});
+
 test('records that a gateway did not take are told, and the message is taken', async () => {
   const rejected = [{ line: 1, code: 'LW-RECORD-FIELD', reason: 'step: missing rank' }];
   await using there = await place(saying(200, JSON.stringify({ accepted: 0, rejected })));

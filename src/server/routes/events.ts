@@ -45,6 +45,8 @@ export function eventRoutes(): readonly Route[] {
         rejected: Type.Array(REJECTION),
         /** Only where `rejected` lists fewer than there were. */
         rejected_count: Type.Optional(Type.Integer({ minimum: 0 })),
+        /** Losses that a message of batches told and that were not written down: tell them again. */
+        undeclared_count: Type.Optional(Type.Integer({ minimum: 1 })),
       }),
       run: async (call, context) => {
         if (isLinkMessage(call.headers)) return takeLinkMessage(call, context, room);
