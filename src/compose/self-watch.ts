@@ -1,13 +1,10 @@
 import { busOver } from '../core/bus-over.ts';
-import { INCIDENTS } from '../control/collections.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { DeliveryTotal } from '../core/delivery-total.ts';
 import type { Finding } from '../core/finding.ts';
 import type { Bus, Control, Store } from '../core/ports.ts';
-import type { AnalysisOptions } from '../pipeline/analyse.ts';
 import type { Desk } from '../pipeline/decide.ts';
 import type { AcknowledgedReader } from '../read/acknowledged.ts';
-import type { CostBook } from '../read/costs.ts';
 import { type DeclaredLoss, deliveryAccount } from '../read/delivery.ts';
 import { deliveryTotals } from '../read/delivery-totals.ts';
 import type { SourceRegistry } from '../read/sources.ts';
@@ -134,46 +131,6 @@ export async function watchdog(control: Control, desk: Desk): Promise<void> {
       data: { at_ms },
     });
   });
-}
-
-/** Gauges that are read at the moment of a scrape; `costs` null where there is no store to ask. */
-export function scrapeGauges(
-  metrics: ServiceMetrics,
-  doors: { bus: Bus; costs: CostBook | null; control: Control },
-): void {
-  metrics.beforeScrape(async () => {
-    const backlog = doors.bus.backlog();
-    metrics.spoolBytes({}, backlog.bytes);
-    metrics.spoolOldestSeconds({}, backlog.oldest_ms / 1000);
-    metrics.ingestLagSeconds({}, backlog.oldest_ms / 1000);
-    const open = await doors.control.transaction((tx) =>
-      tx.list(INCIDENTS, { where: [{ field: 'status', is: '!=', value: 'resolved' }], limit: 10_000 }),
-    );
-    metrics.clear('leeway_incidents');
-    const counts = new Map<string, { kind: string; severity: string; status: string; count: number }>();
-    for (const { body } of open) {
-      const { kind, severity, status } = body;
-      const held = counts.get(`${kind}/${severity}/${status}`) ?? { kind, severity, status, count: 0 };
-      held.count++;
-      counts.set(`${kind}/${severity}/${status}`, held);
-    }
-    for (const { count, ...labels } of counts.values()) metrics.incidents(labels, count);
-    if (doors.costs === null) return;
-    const { totals } = await doors.costs.ledger({});
-    metrics.clear('leeway_cost_usd');
-    for (const [category, nano_usd] of Object.entries(totals))
-      if (category !== 'billed') metrics.costUsd({ category }, Number(nano_usd) / 1e9);
-  });
-}
-
-/** Keeps what each engine has read until; at a scrape the gauge is the time since, so a stuck engine's lag grows. */
-export function analysisLag(metrics: ServiceMetrics, clock: Clock): AnalysisOptions['onAnalysed'] {
-  const read_until_ms = new Map<string, number>();
-  metrics.beforeScrape(() => {
-    for (const [engine, until_ms] of read_until_ms)
-      metrics.analysisLagSeconds({ engine }, (clock.elapsed_ms() - until_ms) / 1000);
-  });
-  return (engine, until_ms) => void read_until_ms.set(engine, until_ms);
 }
 
 export function ingested(

@@ -33,17 +33,10 @@ import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
 import { givenUpAtEnd } from './given-up.ts';
-import {
-  accountWatch,
-  analysisLag,
-  collectorEvents,
-  ingested,
-  scrapeGauges,
-  silenceFindings,
-  watchdog,
-} from './self-watch.ts';
 import { changedPaths, reload } from './reload.ts';
+import { accountWatch, collectorEvents, ingested, silenceFindings, watchdog } from './self-watch.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
+import { analysisLag, scrapeGauges } from './scrape.ts';
 import { createServices } from './services.ts';
 import { judgeSinks, SINKS_MS } from './sink-watch.ts';
 import { untilBroken } from './until-broken.ts';
@@ -131,7 +124,9 @@ function groundOf(loaded: LoadedConfig): Ground {
   const isTerminal = process.stderr.isTTY === true;
   const write = (line: string): void => void process.stderr.write(line);
   const logger = createLogger({ level, format, isTerminal, color: isTerminal, write });
-  return { loaded, clock: systemClock, logger, metrics: createServiceMetrics(version()) };
+  const onUnread = (reading: string, error: unknown): void =>
+    logger.warn({ reading, error: String(error) }, 'a scrape is without these metrics; this is told once');
+  return { loaded, clock: systemClock, logger, metrics: createServiceMetrics(version(), { onUnread }) };
 }
 
 /** What is collected here and what the console reads beside the stores. */

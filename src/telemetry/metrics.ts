@@ -1,6 +1,8 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { type Clock, systemClock } from '../core/clock.ts';
 import type { DeliveryTotal } from '../core/delivery-total.ts';
 import { deliveryGauges, type WholeGauge } from './delivery-gauges.ts';
+import { createReadings, type Reading } from './scrape-readings.ts';
 
 /** Closed label sets of the service's own metrics (contract: api.md; names are part of it). */
 export type SourceKind = 'collector' | 'sender' | 'workload' | 'otlp' | 'remote_write' | 'alertmanager';
@@ -30,12 +32,26 @@ export type ServiceMetrics = {
   readonly collectorSeconds: Level<{ collector: string }>;
   /** Sets every `leeway_delivery_*` gauge from the account taken at `at_ms`. */
   readonly delivery: (account: readonly DeliveryTotal[], at_ms: number) => void;
-  /** Runs before each scrape: where gauges are set from the account, so that one scrape is one moment. */
-  readonly beforeScrape: (work: () => Promise<void> | void) => void;
-  /** Forgets the series of a gauge that is set anew as a whole (incidents, costs). */
-  readonly clear: (name: 'leeway_incidents' | 'leeway_cost_usd') => void;
-  /** The exposition: Prometheus text 0.0.4, or OpenMetrics 1.0.0. */
+  /** Is read at each scrape. What cannot be read is absent there and counted; the rest is served. */
+  readonly beforeScrape: (reading: Reading<ReadGauge>) => void;
+  /** The exposition: Prometheus text 0.0.4, or OpenMetrics 1.0.0. Never fails. */
   readonly expose: (format: 'prometheus' | 'openmetrics') => Promise<{ content_type: string; text: string }>;
+};
+
+/** Gauges that readings set as a whole. */
+export type ReadGauge =
+  | 'leeway_spool_bytes'
+  | 'leeway_spool_oldest_seconds'
+  | 'leeway_ingest_lag_seconds'
+  | 'leeway_analysis_lag_seconds'
+  | 'leeway_incidents'
+  | 'leeway_notification_age_seconds'
+  | 'leeway_cost_usd';
+
+export type ServiceMetricsOptions = {
+  readonly clock?: Clock;
+  /** A reading failed that did not fail before. */
+  readonly onUnread?: (reading: string, error: unknown) => void;
 };
 
 /** Values of one label that are told apart; later ones share "other". Kinds, sinks and codes are far fewer. */
@@ -44,20 +60,33 @@ const LABEL_VALUES_MAX = 200;
 const INSERT_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 /** Makes the registry with every metric of the contract; counters without labels start at 0. */
-export function createServiceMetrics(version: string): ServiceMetrics {
+export function createServiceMetrics(version: string, options: ServiceMetricsOptions = {}): ServiceMetrics {
   const registry = new Registry();
-  const work: (() => Promise<void> | void)[] = [];
-  const made = instruments(registry);
+  const clears = new Map<string, () => void>();
+  const made = instruments(registry, clears);
+  const unread = counter(
+    registry,
+    'leeway_scrape_errors_total',
+    'Readings that a scrape had to leave out, by reading.',
+    ['reading'],
+  );
   gauge(registry, 'leeway_build_info', 'Always 1; the version is in its label.', ['version'])({ version }, 1);
+  const readings = createReadings<ReadGauge>({
+    clock: options.clock ?? systemClock,
+    clear: (name) => clears.get(name)?.(),
+    onFailed: (reading, error, is_new) => {
+      unread({ reading });
+      if (is_new) options.onUnread?.(reading, error);
+    },
+  });
   return {
     ...made,
-    beforeScrape: (callback) => void work.push(callback),
-    clear: (name) => {
-      const metric = registry.getSingleMetric(name);
-      if (metric instanceof Gauge) metric.reset();
+    beforeScrape: (reading) => {
+      unread({ reading: reading.name }, 0);
+      readings.add(reading);
     },
     expose: async (format) => {
-      for (const callback of work) await callback();
+      await readings.run();
       const text = await registry.metrics();
       return format === 'prometheus'
         ? { content_type: Registry.PROMETHEUS_CONTENT_TYPE, text }
@@ -66,30 +95,39 @@ export function createServiceMetrics(version: string): ServiceMetrics {
   };
 }
 
-function instruments(registry: Registry): Omit<ServiceMetrics, 'beforeScrape' | 'clear' | 'expose'> {
+function instruments(
+  registry: Registry,
+  clears: Map<string, () => void>,
+): Omit<ServiceMetrics, 'beforeScrape' | 'expose'> {
   const c = (name: string, help: string, labels: readonly string[] = []) => counter(registry, name, help, labels);
   const g = (name: string, help: string, labels: readonly string[] = []) => gauge(registry, name, help, labels);
+  const read = (name: ReadGauge, help: string, labels: readonly string[] = []) => {
+    const whole = wholeGauge(registry, name, help, labels);
+    clears.set(name, whole.clear);
+    const bounded = boundedLabels();
+    return (given: Labels, value: number): void => whole.set(bounded(given), value);
+  };
   return {
     recordsReceived: c('leeway_records_received_total', 'Records that arrived, by kind of source.', ['source_kind']),
     recordsRejected: c('leeway_records_rejected_total', 'Records refused at the door, by reason.', ['code']),
     framesPublished: c('leeway_frames_published_total', 'Frames durable in the bus.'),
     framesIngested: c('leeway_frames_ingested_total', 'Frames read from the bus.'),
     framesStored: c('leeway_frames_stored_total', 'Frames durable in the telemetry store.'),
-    spoolBytes: g('leeway_spool_bytes', 'Bytes waiting in the spool.'),
-    spoolOldestSeconds: g('leeway_spool_oldest_seconds', 'Age of the oldest frame that the store does not hold.'),
-    ingestLagSeconds: g('leeway_ingest_lag_seconds', 'Age of the newest frame that the store does not hold.'),
+    spoolBytes: read('leeway_spool_bytes', 'Bytes waiting in the spool.'),
+    spoolOldestSeconds: read('leeway_spool_oldest_seconds', 'Age of the oldest frame that the store does not hold.'),
+    ingestLagSeconds: read('leeway_ingest_lag_seconds', 'Age of the newest frame that the store does not hold.'),
     storeInsertSeconds: histogram(registry, 'leeway_store_insert_seconds', 'Duration of one insert into the store.'),
-    analysisLagSeconds: g('leeway_analysis_lag_seconds', 'Age of the oldest row that an engine may not have read.', [
+    analysisLagSeconds: read('leeway_analysis_lag_seconds', 'Age of the oldest row that an engine may not have read.', [
       'engine',
     ]),
-    incidents: g('leeway_incidents', 'Incidents by kind, severity and status.', ['kind', 'severity', 'status']),
+    incidents: read('leeway_incidents', 'Incidents by kind, severity and status.', ['kind', 'severity', 'status']),
     notifications: c('leeway_notifications_total', 'Delivery attempts by sink and outcome.', ['sink', 'outcome']),
-    notificationAgeSeconds: g('leeway_notification_age_seconds', 'Age of the oldest notification not delivered.'),
+    notificationAgeSeconds: read('leeway_notification_age_seconds', 'Age of the oldest notification not delivered.'),
     retrainDecisions: c('leeway_retrain_decisions_total', 'Retraining decisions by outcome and deciding gate.', [
       'outcome',
       'gate',
     ]),
-    costUsd: g('leeway_cost_usd', 'Cost of the current day by category.', ['category']),
+    costUsd: read('leeway_cost_usd', 'Cost of the current day by category.', ['category']),
     collectorErrors: c('leeway_collector_errors_total', 'Failed collections by collector and reason.', [
       'collector',
       'reason',
@@ -116,7 +154,11 @@ function gauge(registry: Registry, name: string, help: string, labels: readonly 
 /** A gauge whose labels the caller bounds. */
 function wholeGauge(registry: Registry, name: string, help: string, labels: readonly string[]): WholeGauge {
   const metric = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
-  return { clear: () => metric.reset(), set: (given, value) => metric.set({ ...given }, value) };
+  const clear = (): void => {
+    metric.reset();
+    if (labels.length === 0) metric.remove(); // reset sets a gauge without labels to 0
+  };
+  return { clear, set: (given, value) => metric.set({ ...given }, value) };
 }
 
 function histogram(registry: Registry, name: string, help: string) {

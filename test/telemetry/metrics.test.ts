@@ -23,8 +23,9 @@ const CONTRACT: readonly (readonly [string, string])[] = [
   ['leeway_build_info', 'gauge'],
 ];
 
-/** The account of the delivery, beside the contract. */
-const DELIVERY: readonly (readonly [string, string])[] = [
+/** The account of the delivery, and scrapes themselves, beside the contract. */
+const BESIDE: readonly (readonly [string, string])[] = [
+  ['leeway_scrape_errors_total', 'counter'],
   ['leeway_delivery_emitted_records', 'gauge'],
   ['leeway_delivery_stored_records', 'gauge'],
   ['leeway_delivery_in_flight_records', 'gauge'],
@@ -40,7 +41,7 @@ const DELIVERY: readonly (readonly [string, string])[] = [
 test('every metric of the contract and of the account is exposed under its name, and no other', async () => {
   const { text, content_type } = await createServiceMetrics('1.2.3').expose('prometheus');
   const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
-  expect(new Set(types)).toEqual(new Set([...CONTRACT, ...DELIVERY].map(([name, type]) => `${name} ${type}`)));
+  expect(new Set(types)).toEqual(new Set([...CONTRACT, ...BESIDE].map(([name, type]) => `${name} ${type}`)));
   expect(content_type).toContain('version=0.0.4');
   expect(text).toContain('leeway_build_info{version="1.2.3"} 1');
 });
@@ -92,24 +93,6 @@ test('OpenMetrics names the family of a counter without _total and ends with # E
   expect(text).not.toContain('\n\n');
   const again = await metrics.expose('prometheus');
   expect(again.text).toContain('# TYPE leeway_records_received_total counter'); // asking once changed nothing
-});
-
-test('what is set before a scrape is in that scrape', async () => {
-  const metrics = createServiceMetrics('1.2.3');
-  let scrapes = 0;
-  metrics.beforeScrape(async () => metrics.spoolBytes({}, ++scrapes * 10));
-  expect((await metrics.expose('prometheus')).text).toContain('leeway_spool_bytes 10\n');
-  expect((await metrics.expose('prometheus')).text).toContain('leeway_spool_bytes 20\n');
-});
-
-test('a gauge that is set anew as a whole forgets what is gone', async () => {
-  const metrics = createServiceMetrics('1.2.3');
-  metrics.incidents({ kind: 'hang', severity: 'page', status: 'open' }, 1);
-  metrics.clear('leeway_incidents');
-  metrics.incidents({ kind: 'drift', severity: 'warn', status: 'open' }, 1);
-  const { text } = await metrics.expose('prometheus');
-  expect(text).not.toContain('kind="hang"');
-  expect(text).toContain('kind="drift"');
 });
 
 test('the values of a label are bounded: 200 are told apart, the rest is "other"', async () => {
