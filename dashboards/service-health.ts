@@ -95,10 +95,10 @@ const BOARD: Board = {
         }),
         graph({
           title: 'Age of the oldest notification',
-          description: 'How long the oldest notification that is not delivered has waited.',
+          description: 'How long the oldest notification that is not delivered has waited, a sink.',
           unit: 's',
-          expr: 'max by (instance) (leeway_notification_age_seconds)',
-          legend: '{{instance}}',
+          expr: 'max by (sink) (leeway_notification_age_seconds)',
+          legend: '{{sink}}',
         }),
       ],
     },

@@ -77,7 +77,6 @@ function courierOf(
     policy: config.delivery,
     onAttempt: ({ id, row, attempt }) => {
       metrics.notifications({ sink: row.sink, outcome: attempt.outcome });
-      metrics.notificationAgeSeconds({}, (clock.now_ms() - row.at_ms) / 1000);
       stream.emit({ event: 'delivery', data: { id, sink: row.sink, outcome: attempt.outcome } });
     },
     onFailed: (tx, row) => retraining.undelivered(tx, row),

@@ -1,4 +1,4 @@
-import { INCIDENTS } from '../control/collections.ts';
+import { INCIDENTS, OUTBOX } from '../control/collections.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Bus, Control } from '../core/ports.ts';
 import type { AnalysisOptions } from '../pipeline/analyse.ts';
@@ -7,10 +7,19 @@ import type { ServiceMetrics } from '../telemetry/metrics.ts';
 
 // What /metrics shows of the moment of the scrape. Each reading asks one place, so that another one's failure is not its own.
 
-type Scraped = { readonly bus: Bus; readonly costs: CostBook | null; readonly control: Control };
+type Scraped = {
+  readonly bus: Bus;
+  /** Null where there is no store to ask. */
+  readonly costs: CostBook | null;
+  readonly control: Control;
+  readonly clock: Clock;
+  /** The destinations that are configured now. */
+  readonly sinks: () => readonly string[];
+};
 
-/** Gauges that are read at the moment of a scrape; `costs` null where there is no store to ask. */
-export function scrapeGauges(metrics: ServiceMetrics, { bus, costs, control }: Scraped): void {
+/** Gauges that are read at the moment of a scrape. */
+export function scrapeGauges(metrics: ServiceMetrics, scraped: Scraped): void {
+  const { bus, costs, control } = scraped;
   metrics.beforeScrape({
     name: 'bus',
     gauges: ['leeway_spool_bytes', 'leeway_spool_oldest_seconds', 'leeway_ingest_lag_seconds'],
@@ -24,6 +33,11 @@ export function scrapeGauges(metrics: ServiceMetrics, { bus, costs, control }: S
     },
   });
   metrics.beforeScrape({ name: 'incidents', gauges: ['leeway_incidents'], read: () => incidents(metrics, control) });
+  metrics.beforeScrape({
+    name: 'notifications',
+    gauges: ['leeway_notification_age_seconds'],
+    read: () => oldestWaiting(metrics, scraped),
+  });
   if (costs !== null)
     metrics.beforeScrape({ name: 'costs', gauges: ['leeway_cost_usd'], read: () => costsOf(metrics, costs) });
 }
@@ -44,6 +58,38 @@ async function incidents(metrics: ServiceMetrics, control: Control): Promise<() 
   }
   return () => {
     for (const { labels, count } of counts.values()) metrics.incidents(labels, count);
+  };
+}
+
+/**
+ * How long the oldest notification of each destination has waited. One state a look: with both at once sqlite reads all rows
+ * of the destination, 48 ms of 100,000 delivered ones, instead of 0.05 ms. Rows of a destination that was taken out of the
+ * configuration wait for nobody.
+ */
+async function oldestWaiting(
+  metrics: ServiceMetrics,
+  { control, clock, sinks }: Pick<Scraped, 'control' | 'clock' | 'sinks'>,
+): Promise<() => void> {
+  const ages = await control.transaction(async (tx) => {
+    const now_ms = clock.now_ms();
+    const found = new Map<string, number>();
+    for (const sink of sinks())
+      for (const state of ['retrying', 'blocked']) {
+        const [oldest] = await tx.list(OUTBOX, {
+          where: [
+            { field: 'sink', is: '=', value: sink },
+            { field: 'state', is: '=', value: state },
+          ],
+          order: { field: 'at_ms', descending: false },
+          limit: 1,
+        });
+        const age_ms = oldest === undefined ? 0 : now_ms - oldest.body.at_ms;
+        found.set(sink, Math.max(found.get(sink) ?? 0, age_ms));
+      }
+    return found;
+  });
+  return () => {
+    for (const [sink, age_ms] of ages) metrics.notificationAgeSeconds({ sink }, age_ms / 1000);
   };
 }
 

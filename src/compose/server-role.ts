@@ -79,7 +79,8 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
     installation: INSTALLATION,
     serves: plan.serves,
   });
-  scrapeGauges(metrics, { ...doors, costs: plan.store ? reading.costs : null });
+  const sinks = (): string[] => live.destinations.map(({ id }) => id);
+  scrapeGauges(metrics, { ...doors, clock, costs: plan.store ? reading.costs : null, sinks });
   const { url } = await listen(server, config.server);
   live.url = url;
   const stop = new AbortController();

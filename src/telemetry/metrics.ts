@@ -25,7 +25,7 @@ export type ServiceMetrics = {
   readonly analysisLagSeconds: Level<{ engine: string }>;
   readonly incidents: Level<{ kind: string; severity: string; status: string }>;
   readonly notifications: Amount<{ sink: string; outcome: NotificationOutcome }>;
-  readonly notificationAgeSeconds: Level<Record<never, string>>;
+  readonly notificationAgeSeconds: Level<{ sink: string }>;
   readonly retrainDecisions: Amount<{ outcome: string; gate: string }>;
   readonly costUsd: Level<{ category: string }>;
   readonly collectorErrors: Amount<{ collector: string; reason: string }>;
@@ -122,7 +122,11 @@ function instruments(
     ]),
     incidents: read('leeway_incidents', 'Incidents by kind, severity and status.', ['kind', 'severity', 'status']),
     notifications: c('leeway_notifications_total', 'Delivery attempts by sink and outcome.', ['sink', 'outcome']),
-    notificationAgeSeconds: read('leeway_notification_age_seconds', 'Age of the oldest notification not delivered.'),
+    notificationAgeSeconds: read(
+      'leeway_notification_age_seconds',
+      'Age of the oldest notification that a sink was not told yet, 0 when there is none.',
+      ['sink'],
+    ),
     retrainDecisions: c('leeway_retrain_decisions_total', 'Retraining decisions by outcome and deciding gate.', [
       'outcome',
       'gate',

@@ -1,10 +1,14 @@
 import { expect, test } from 'vitest';
 import { absentBus, absentStore } from '../../src/compose/absent-doors.ts';
 import { scrapeGauges } from '../../src/compose/scrape.ts';
+import { ManualClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
 import type { Control } from '../../src/core/ports.ts';
 import { CostBook } from '../../src/read/costs.ts';
+import { reject, retry } from '../../src/core/outcome.ts';
 import { createServiceMetrics } from '../../src/telemetry/metrics.ts';
+import { findingOf } from '../incident/fixtures.ts';
+import { answer, destinationOf, openHouse } from '../pipeline/desk-house.ts';
 
 /** Samples of a scrape whose names begin with one of `names`. */
 async function samples(metrics: ReturnType<typeof createServiceMetrics>, ...names: string[]): Promise<string[]> {
@@ -24,7 +28,13 @@ test('while store and control store are gone a scrape has all that the process k
   const metrics = createServiceMetrics('1.2.3');
   metrics.framesPublished({}, 12);
   const bus = { ...absentBus(), backlog: () => ({ ...absentBus().backlog(), bytes: 4096, oldest_ms: 1_500 }) };
-  scrapeGauges(metrics, { bus, costs: new CostBook(absentStore(), []), control: goneControl() });
+  scrapeGauges(metrics, {
+    bus,
+    costs: new CostBook(absentStore(), []),
+    control: goneControl(),
+    clock: new ManualClock(),
+    sinks: () => ['ops'],
+  });
   expect(
     await samples(
       metrics,
@@ -40,6 +50,49 @@ test('while store and control store are gone a scrape has all that the process k
     'leeway_spool_oldest_seconds 1.5',
     'leeway_scrape_errors_total{reading="bus"} 0',
     'leeway_scrape_errors_total{reading="incidents"} 1',
+    'leeway_scrape_errors_total{reading="notifications"} 1',
     'leeway_scrape_errors_total{reading="costs"} 1',
   ]);
+});
+
+test('the age of a notification is that of the oldest one that waits, a sink, whatever was attempted last', async () => {
+  const destinations = [destinationOf('ops'), destinationOf('chat')];
+  await using house = await openHouse({ destinations });
+  const { clock, control, courier } = house;
+  const metrics = createServiceMetrics('1.2.3', { clock });
+  scrapeGauges(metrics, { bus: absentBus(), costs: null, control, clock, sinks: () => ['ops', 'chat'] });
+  const ages = () => samples(metrics, 'leeway_notification_age');
+  const age = (sink: string, seconds: number) => `leeway_notification_age_seconds{sink="${sink}"} ${seconds}`;
+  const told = (n: number) => house.desk.judge([findingOf(0.5, { key: `job:digits/slow_rank/${n}` })], clock.now_ms());
+  const deliver = async (): Promise<void> => {
+    for (const { id } of destinations) while ((await courier.deliverNext(id, new AbortController().signal)) !== null);
+  };
+  expect(await ages()).toEqual([age('ops', 0), age('chat', 0)]);
+
+  house.door.answers.set('ops', [retry('LW-UNREACHABLE', 'no answer')]);
+  await told(1);
+  await deliver();
+  await clock.advance(100_000);
+  await told(2); // attempted last, for both
+  await deliver();
+  expect(await ages()).toEqual([age('ops', 100), age('chat', 0)]);
+  await clock.advance(400_000); // nothing is attempted: it ages all the same
+  expect(await ages()).toEqual([age('ops', 500), age('chat', 0)]);
+
+  house.door.answers.set('ops', [answer(204)]);
+  await deliver();
+  expect(await ages()).toEqual([age('ops', 0), age('chat', 0)]);
+});
+
+test('a notification that the egress rules block waits, too', async () => {
+  await using house = await openHouse();
+  const { clock, control, courier } = house;
+  const metrics = createServiceMetrics('1.2.3', { clock });
+  scrapeGauges(metrics, { bus: absentBus(), costs: null, control, clock, sinks: () => ['ops'] });
+  house.door.answers.set('ops', [reject('LW-EGRESS', 'a private address')]);
+  await house.desk.judge([findingOf(0.5)], clock.now_ms());
+  await courier.deliverNext('ops', new AbortController().signal);
+  await clock.advance(60_000);
+  expect((await house.outbox()).map(({ body }) => body.state)).toEqual(['blocked']);
+  expect(await samples(metrics, 'leeway_notification_age')).toEqual(['leeway_notification_age_seconds{sink="ops"} 60']);
 });
