@@ -29,11 +29,12 @@ export function accountWatch(doors: {
   readonly losses: () => DeclaredLoss[];
   readonly metrics: Pick<ServiceMetrics, 'delivery'>;
 }): (now_ms: number, signal: AbortSignal) => Promise<Finding[]> {
-  let looked_ms = 0;
+  let looked_ms = Number.NEGATIVE_INFINITY;
   let findings: Finding[] = [];
   return async (now_ms, signal) => {
-    if (now_ms - looked_ms < ACCOUNT_MS) return findings;
-    looked_ms = now_ms;
+    const elapsed_ms = doors.clock.elapsed_ms(); // not the time of day, which may step back
+    if (elapsed_ms - looked_ms < ACCOUNT_MS) return findings;
+    looked_ms = elapsed_ms;
     const totals = deliveryTotals(await deliveryAccount(doors, doors.losses(), signal));
     doors.metrics.delivery(totals, now_ms);
     findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms), delay(total, now_ms)]);

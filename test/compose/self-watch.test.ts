@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { accountWatch } from '../../src/compose/self-watch.ts';
 import { absentBus, absentStore } from '../../src/compose/absent-doors.ts';
-import { systemClock } from '../../src/core/clock.ts';
+import { ManualClock } from '../../src/core/clock.ts';
 import type { Backlog, StoredAccount } from '../../src/core/ports.ts';
 import type { DeliveryTotal } from '../../src/core/delivery-total.ts';
 
@@ -25,6 +25,7 @@ const WHOLE: StoredAccount = {
 function watched(state: { stored: StoredAccount[]; in_flight: Backlog['in_flight']; looks: number }) {
   const shown: (readonly DeliveryTotal[])[] = [];
   const bus = absentBus();
+  const clock = new ManualClock(START_MS);
   const watch = accountWatch({
     store: {
       ...absentStore(),
@@ -34,19 +35,19 @@ function watched(state: { stored: StoredAccount[]; in_flight: Backlog['in_flight
       },
     },
     bus: { ...bus, backlog: () => ({ ...bus.backlog(), in_flight: state.in_flight }) },
-    clock: systemClock,
+    clock,
     acknowledged: null,
     losses: () => [],
     metrics: { delivery: (levels) => void shown.push(levels) },
   });
-  const values = async (now_ms: number) =>
+  const values = async (now_ms = clock.now_ms()) =>
     (await watch(now_ms, signal)).map(({ name, value, title }) => ({ name, value, title }));
-  return { values, shown };
+  return { values, shown, clock };
 }
 
 test('a source whose account is whole has three findings of value 0', async () => {
   const { values, shown } = watched({ stored: [WHOLE], in_flight: [], looks: 0 });
-  expect((await values(START_MS)).map(({ name, value }) => [name, value])).toEqual([
+  expect((await values()).map(({ name, value }) => [name, value])).toEqual([
     ['delivery.imbalance', 0],
     ['delivery.gap', 0],
     ['delivery.delay', 0],
@@ -59,7 +60,7 @@ test('vanished rows, batches that never came and records that wait are findings 
   const gapped = { ...WHOLE, epoch: 3, sequences: 9, gaps: [[4, 4] as const] };
   const waiting = { source: 'node-1', epoch: 4, records: 5, oldest_ms: 400_000, sequence_min: 1 };
   const { values, shown } = watched({ stored: [vanished, gapped], in_flight: [waiting], looks: 0 });
-  expect(await values(START_MS)).toEqual([
+  expect(await values()).toEqual([
     {
       name: 'delivery.imbalance',
       value: 7, // 90 less 83
@@ -79,7 +80,24 @@ test('vanished rows, batches that never came and records that wait are findings 
 
 test('rows are counted every ten seconds, however often the findings are asked for', async () => {
   const state = { stored: [WHOLE], in_flight: [], looks: 0 };
-  const { values, shown } = watched(state);
-  for (let second = 0; second < 25; second++) await values(START_MS + second * 1_000);
+  const { values, shown, clock } = watched(state);
+  for (let second = 0; second < 25; second++) {
+    await values();
+    await clock.advance(1_000);
+  }
   expect([state.looks, shown.length]).toEqual([3, 3]);
+});
+
+test('rows are counted every ten seconds when the time of day steps back by an hour, too', async () => {
+  const state = { stored: [WHOLE], in_flight: [], looks: 0 };
+  const { values, clock } = watched(state);
+  const ago = (): number => clock.now_ms() - 3_600_000;
+  await values();
+  for (let second = 0; second < 20; second++) {
+    await clock.advance(1_000);
+    state.stored = [{ ...WHOLE, stored: 83 }];
+    await values(ago());
+  }
+  expect(state.looks).toBe(3);
+  expect((await values(ago()))[0]).toMatchObject({ name: 'delivery.imbalance', value: 7 }); // 90 less 83
 });
