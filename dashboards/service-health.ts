@@ -83,7 +83,7 @@ const BOARD: Board = {
           title: 'Incidents not resolved',
           description: 'Incidents by kind and severity, in any state but resolved.',
           unit: 'none',
-          expr: 'sum by (kind, severity) (leeway_incidents{status!="resolved"})',
+          expr: 'sum by (kind, severity) (max by (kind, severity, status) (leeway_incidents{status!="resolved"}))',
           legend: '{{kind}} {{severity}}',
         }),
         graph({

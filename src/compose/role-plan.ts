@@ -11,27 +11,52 @@ export type RolePlan = {
   readonly collects: boolean;
   /** Whether it stores, analyses, delivers and retrains. */
   readonly works: boolean;
-  readonly serves: (route: Pick<Route, 'scope' | 'documented'>) => boolean;
+  readonly serves: (route: Served) => boolean;
+  /**
+   * What its /metrics has beside what it does itself: figures of the control store, which all processes share, and costs, for
+   * which all cost records are in memory.
+   */
+  readonly shows: { readonly shared: boolean; readonly costs: boolean };
 };
 
-const isProbe = ({ scope, documented }: Pick<Route, 'scope' | 'documented'>): boolean => scope === null && documented;
+type Served = Pick<Route, 'scope' | 'documented' | 'path'>;
+
+/** What every process that listens tells of itself. */
+const isOfItself = ({ scope, documented, path }: Served): boolean =>
+  (scope === null && documented) || path === '/metrics';
 
 export const ROLE_PLANS = {
-  all: { bus: true, store: true, collects: true, works: true, serves: () => true },
+  all: {
+    bus: true,
+    store: true,
+    collects: true,
+    works: true,
+    serves: () => true,
+    shows: { shared: true, costs: true },
+  },
   gateway: {
     bus: true,
     store: false,
     collects: false,
     works: false,
-    serves: (route) => route.scope === 'ingest' || isProbe(route),
+    serves: (route) => route.scope === 'ingest' || isOfItself(route),
+    shows: { shared: false, costs: false },
   },
-  worker: { bus: true, store: true, collects: false, works: true, serves: isProbe },
+  worker: {
+    bus: true,
+    store: true,
+    collects: false,
+    works: true,
+    serves: isOfItself,
+    shows: { shared: true, costs: false },
+  },
   console: {
     bus: false,
     store: true,
     collects: false,
     works: false,
     serves: (route) => route.scope !== 'ingest',
+    shows: { shared: true, costs: true },
   },
 } as const satisfies Record<string, RolePlan>;
 

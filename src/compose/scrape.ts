@@ -4,42 +4,47 @@ import type { Bus, Control } from '../core/ports.ts';
 import type { AnalysisOptions } from '../pipeline/analyse.ts';
 import type { CostBook } from '../read/costs.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';
+import type { RolePlan } from './role-plan.ts';
 
 // What /metrics shows of the moment of the scrape. Each reading asks one place, so that another one's failure is not its own.
 
 type Scraped = {
+  readonly plan: Pick<RolePlan, 'bus' | 'shows'>;
   readonly bus: Bus;
-  /** Null where there is no store to ask. */
-  readonly costs: CostBook | null;
+  readonly costs: CostBook;
   readonly control: Control;
   readonly clock: Clock;
   /** The destinations that are configured now. */
   readonly sinks: () => readonly string[];
 };
 
-/** Gauges that are read at the moment of a scrape. */
+/** Gauges that are read at the moment of a scrape, as far as `plan` shows them. */
 export function scrapeGauges(metrics: ServiceMetrics, scraped: Scraped): void {
-  const { bus, costs, control } = scraped;
+  const { plan, control, costs } = scraped;
   metrics.beforeScrape({
     name: 'bus',
     gauges: ['leeway_spool_bytes', 'leeway_spool_oldest_seconds', 'leeway_ingest_lag_seconds'],
-    read: () => {
-      const { bytes, oldest_ms } = bus.backlog();
-      return () => {
-        metrics.spoolBytes({}, bytes);
-        metrics.spoolOldestSeconds({}, oldest_ms / 1000);
-        metrics.ingestLagSeconds({}, oldest_ms / 1000);
-      };
-    },
+    read: plan.bus ? () => backlog(metrics, scraped.bus) : () => () => undefined, // without a bus they are absent, not 0
   });
-  metrics.beforeScrape({ name: 'incidents', gauges: ['leeway_incidents'], read: () => incidents(metrics, control) });
-  metrics.beforeScrape({
-    name: 'notifications',
-    gauges: ['leeway_notification_age_seconds'],
-    read: () => oldestWaiting(metrics, scraped),
-  });
-  if (costs !== null)
+  if (plan.shows.shared) {
+    metrics.beforeScrape({ name: 'incidents', gauges: ['leeway_incidents'], read: () => incidents(metrics, control) });
+    metrics.beforeScrape({
+      name: 'notifications',
+      gauges: ['leeway_notification_age_seconds'],
+      read: () => oldestWaiting(metrics, scraped),
+    });
+  }
+  if (plan.shows.costs)
     metrics.beforeScrape({ name: 'costs', gauges: ['leeway_cost_usd'], read: () => costsOf(metrics, costs) });
+}
+
+function backlog(metrics: ServiceMetrics, bus: Bus): () => void {
+  const { bytes, oldest_ms } = bus.backlog();
+  return () => {
+    metrics.spoolBytes({}, bytes);
+    metrics.spoolOldestSeconds({}, oldest_ms / 1000);
+    metrics.ingestLagSeconds({}, oldest_ms / 1000);
+  };
 }
 
 type Counted = { readonly kind: string; readonly severity: string; readonly status: string };
@@ -101,8 +106,15 @@ async function costsOf(metrics: ServiceMetrics, costs: CostBook): Promise<() => 
   };
 }
 
+/** The lag of each engine, as long as this process analyses. */
+export type AnalysisLag = {
+  readonly onAnalysed: AnalysisOptions['onAnalysed'];
+  /** Another process analyses. */
+  readonly forget: () => void;
+};
+
 /** Keeps what each engine has read until; at a scrape the gauge is the time since, so a stuck engine's lag grows. */
-export function analysisLag(metrics: ServiceMetrics, clock: Clock): AnalysisOptions['onAnalysed'] {
+export function analysisLag(metrics: ServiceMetrics, clock: Clock): AnalysisLag {
   const read_until_ms = new Map<string, number>();
   metrics.beforeScrape({
     name: 'analysis',
@@ -112,5 +124,8 @@ export function analysisLag(metrics: ServiceMetrics, clock: Clock): AnalysisOpti
         metrics.analysisLagSeconds({ engine }, (clock.elapsed_ms() - until_ms) / 1000);
     },
   });
-  return (engine, until_ms) => void read_until_ms.set(engine, until_ms);
+  return {
+    onAnalysed: (engine, until_ms) => void read_until_ms.set(engine, until_ms),
+    forget: () => read_until_ms.clear(),
+  };
 }

@@ -16,10 +16,19 @@ import type { CollectorEvents } from './collecting.ts';
 
 /** The account of the delivery is looked at this often: it counts rows. */
 const ACCOUNT_MS = 10_000;
+/** An account is shown for so long: beside that of the process which goes on it would hide what is so now. */
+const SHOWN_MS = 3 * ACCOUNT_MS;
+
+export type AccountWatch = {
+  readonly findings: (now_ms: number, signal: AbortSignal) => Promise<Finding[]>;
+  /** Another process takes the account. */
+  readonly forget: () => void;
+};
 
 /**
  * Compares emitted with stored every ten seconds and tells /metrics; each source with rows has three findings: records that do
- * not add up, batches that never came, and how long the oldest record waits, 0 when there are none.
+ * not add up, batches that never came, and how long the oldest record waits, 0 when there are none. Where the account could
+ * not be taken for 30 s, or another process takes it, /metrics has none.
  */
 export function accountWatch(doors: {
   readonly store: Store;
@@ -27,18 +36,28 @@ export function accountWatch(doors: {
   readonly clock: Clock;
   readonly acknowledged: AcknowledgedReader | null;
   readonly losses: () => DeclaredLoss[];
-  readonly metrics: Pick<ServiceMetrics, 'delivery'>;
-}): (now_ms: number, signal: AbortSignal) => Promise<Finding[]> {
+  readonly metrics: Pick<ServiceMetrics, 'delivery' | 'deliveryUnknown' | 'beforeScrape'>;
+}): AccountWatch {
+  const { clock, metrics } = doors;
   let looked_ms = Number.NEGATIVE_INFINITY;
+  let taken_ms = Number.NEGATIVE_INFINITY;
   let findings: Finding[] = [];
-  return async (now_ms, signal) => {
-    const elapsed_ms = doors.clock.elapsed_ms(); // not the time of day, which may step back
-    if (elapsed_ms - looked_ms < ACCOUNT_MS) return findings;
-    looked_ms = elapsed_ms;
-    const totals = deliveryTotals(await deliveryAccount(doors, doors.losses(), signal));
-    doors.metrics.delivery(totals, now_ms);
-    findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms), delay(total, now_ms)]);
-    return findings;
+  const forgetOld = (): void => {
+    if (clock.elapsed_ms() - taken_ms > SHOWN_MS) metrics.deliveryUnknown();
+  };
+  metrics.beforeScrape({ name: 'delivery', gauges: [], read: () => forgetOld });
+  return {
+    findings: async (now_ms, signal) => {
+      const elapsed_ms = clock.elapsed_ms(); // not the time of day, which may step back
+      if (elapsed_ms - looked_ms < ACCOUNT_MS) return findings;
+      looked_ms = elapsed_ms;
+      const totals = deliveryTotals(await deliveryAccount(doors, doors.losses(), signal));
+      taken_ms = elapsed_ms;
+      metrics.delivery(totals, now_ms);
+      findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms), delay(total, now_ms)]);
+      return findings;
+    },
+    forget: metrics.deliveryUnknown,
   };
 }
 

@@ -33,6 +33,7 @@ import { createDeciding, type Deciding, type Live } from './deciding.ts';
 import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
 import { givenUpAtEnd } from './given-up.ts';
+import { leaseWatch } from './lease-watch.ts';
 import { changedPaths, reload } from './reload.ts';
 import { accountWatch, collectorEvents, ingested, silenceFindings, watchdog } from './self-watch.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
@@ -80,7 +81,7 @@ export async function runServer(loaded: LoadedConfig, options: RunOptions, role:
     serves: plan.serves,
   });
   const sinks = (): string[] => live.destinations.map(({ id }) => id);
-  scrapeGauges(metrics, { ...doors, clock, costs: plan.store ? reading.costs : null, sinks });
+  scrapeGauges(metrics, { ...doors, plan, clock, costs: reading.costs, sinks });
   const { url } = await listen(server, config.server);
   live.url = url;
   const stop = new AbortController();
@@ -244,6 +245,11 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     losses: reading.losses,
     metrics,
   });
+  const lag = analysisLag(metrics, clock);
+  const onOther = (): void => {
+    watchAccount.forget();
+    lag.forget();
+  };
   return [
     ingest(
       {
@@ -258,7 +264,7 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     analyse(
       {
         clock,
-        control,
+        control: leaseWatch(control, onOther),
         desk,
         begin: async () => ({
           jobs: new JobWatch(store, { detector: config.stragglers, history_ms: HISTORY_MS }),
@@ -266,13 +272,13 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
         }),
         retraining,
         ownFindings: async (now_ms, aborted) => [
-          ...(await watchAccount(now_ms, aborted)),
+          ...(await watchAccount.findings(now_ms, aborted)),
           ...silenceFindings(reading.sources, now_ms),
         ],
         externalFindings: (now_ms) => alerts.findings(now_ms),
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
         holder,
-        onAnalysed: analysisLag(metrics, clock),
+        onAnalysed: lag.onAnalysed,
         onFinding: ({ key, name, value }) => stream.emit({ event: 'finding', data: { id: key, name, value } }),
         onError: failed('analysis'),
       },

@@ -39,12 +39,19 @@ const BY_SOURCE: readonly (readonly [name: string, help: string, of: (total: Del
   ],
 ];
 
+/** The `leeway_delivery_*` gauges as a whole. */
+export type DeliveryGauges = {
+  /** Sets them all from the account of `at_ms` (Unix ms). */
+  readonly show: (account: readonly DeliveryTotal[], at_ms: number) => void;
+  /** Leaves only when the account was last taken. */
+  readonly forget: () => void;
+};
+
 /**
- * Makes the `leeway_delivery_*` gauges. The result sets them all from the account of `at_ms` (Unix ms): the first
- * LIMITS.delivery_sources_max sources ever given, the largest first, have series of their own, the rest is summed as source
- * "other" (of ages the largest).
+ * Makes the `leeway_delivery_*` gauges: the first LIMITS.delivery_sources_max sources ever shown, the largest first, have
+ * series of their own, the rest is summed as source "other" (of ages the largest).
  */
-export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryTotal[], at_ms: number) => void {
+export function deliveryGauges(make: MakeGauge): DeliveryGauges {
   const gauges = BY_SOURCE.map(([name, help, of]) => ({
     of,
     gauge: make(`leeway_delivery_${name}`, help, ['source']),
@@ -59,19 +66,21 @@ export function deliveryGauges(make: MakeGauge): (account: readonly DeliveryTota
     [],
   );
   const named = new Set<string>();
-  return (account, at_ms) => {
+  const forget = (): void => {
+    for (const { gauge } of gauges) gauge.clear();
+    loss.clear();
+  };
+  const show: DeliveryGauges['show'] = (account, at_ms) => {
     const largest = account.toSorted((a, b) => b.emitted - a.emitted);
     for (const { source } of largest) if (named.size < LIMITS.delivery_sources_max) named.add(source);
     const shown = bounded(account, named);
-    for (const { gauge, of } of gauges) {
-      gauge.clear();
-      for (const total of shown) gauge.set({ source: total.source }, of(total));
-    }
-    loss.clear();
+    forget();
+    for (const { gauge, of } of gauges) for (const total of shown) gauge.set({ source: total.source }, of(total));
     for (const { source, declared_loss } of shown)
       for (const [reason, records] of Object.entries(declared_loss)) loss.set({ source, reason }, records);
     time.set({}, at_ms / 1000);
   };
+  return { show, forget };
 }
 
 function bounded(account: readonly DeliveryTotal[], named: ReadonlySet<string>): DeliveryTotal[] {

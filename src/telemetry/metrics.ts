@@ -32,6 +32,8 @@ export type ServiceMetrics = {
   readonly collectorSeconds: Level<{ collector: string }>;
   /** Sets every `leeway_delivery_*` gauge from the account taken at `at_ms`. */
   readonly delivery: (account: readonly DeliveryTotal[], at_ms: number) => void;
+  /** Leaves of them only when the account was last taken. */
+  readonly deliveryUnknown: () => void;
   /** Is read at each scrape. What cannot be read is absent there and counted; the rest is served. */
   readonly beforeScrape: (reading: Reading<ReadGauge>) => void;
   /** The exposition: Prometheus text 0.0.4, or OpenMetrics 1.0.0. Never fails. */
@@ -107,7 +109,7 @@ function instruments(
     const bounded = boundedLabels();
     return (given: Labels, value: number): void => whole.set(bounded(given), value);
   };
-  return {
+  const own = {
     recordsReceived: c('leeway_records_received_total', 'Records that arrived, by kind of source.', ['source_kind']),
     recordsRejected: c('leeway_records_rejected_total', 'Records refused at the door, by reason.', ['code']),
     framesPublished: c('leeway_frames_published_total', 'Frames durable in the bus.'),
@@ -137,8 +139,9 @@ function instruments(
       'reason',
     ]),
     collectorSeconds: g('leeway_collector_seconds', 'Duration of the last collection.', ['collector']),
-    delivery: deliveryGauges((name, help, labels) => wholeGauge(registry, name, help, labels)),
   };
+  const { show, forget } = deliveryGauges((name, help, labels) => wholeGauge(registry, name, help, labels));
+  return { ...own, delivery: show, deliveryUnknown: forget };
 }
 
 type Labels = Readonly<Record<string, string>>;

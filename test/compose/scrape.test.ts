@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { absentBus, absentStore } from '../../src/compose/absent-doors.ts';
+import { type PlannedRole, ROLE_PLANS } from '../../src/compose/role-plan.ts';
 import { scrapeGauges } from '../../src/compose/scrape.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
@@ -9,6 +10,8 @@ import { reject, retry } from '../../src/core/outcome.ts';
 import { createServiceMetrics } from '../../src/telemetry/metrics.ts';
 import { findingOf } from '../incident/fixtures.ts';
 import { answer, destinationOf, openHouse } from '../pipeline/desk-house.ts';
+
+const NO_COSTS = new CostBook(absentStore(), []);
 
 /** Samples of a scrape whose names begin with one of `names`. */
 async function samples(metrics: ReturnType<typeof createServiceMetrics>, ...names: string[]): Promise<string[]> {
@@ -29,8 +32,9 @@ test('while store and control store are gone a scrape has all that the process k
   metrics.framesPublished({}, 12);
   const bus = { ...absentBus(), backlog: () => ({ ...absentBus().backlog(), bytes: 4096, oldest_ms: 1_500 }) };
   scrapeGauges(metrics, {
+    plan: ROLE_PLANS.all,
     bus,
-    costs: new CostBook(absentStore(), []),
+    costs: NO_COSTS,
     control: goneControl(),
     clock: new ManualClock(),
     sinks: () => ['ops'],
@@ -60,7 +64,14 @@ test('the age of a notification is that of the oldest one that waits, a sink, wh
   await using house = await openHouse({ destinations });
   const { clock, control, courier } = house;
   const metrics = createServiceMetrics('1.2.3', { clock });
-  scrapeGauges(metrics, { bus: absentBus(), costs: null, control, clock, sinks: () => ['ops', 'chat'] });
+  scrapeGauges(metrics, {
+    plan: ROLE_PLANS.worker,
+    bus: absentBus(),
+    costs: NO_COSTS,
+    control,
+    clock,
+    sinks: () => ['ops', 'chat'],
+  });
   const ages = () => samples(metrics, 'leeway_notification_age');
   const age = (sink: string, seconds: number) => `leeway_notification_age_seconds{sink="${sink}"} ${seconds}`;
   const told = (n: number) => house.desk.judge([findingOf(0.5, { key: `job:digits/slow_rank/${n}` })], clock.now_ms());
@@ -88,11 +99,40 @@ test('a notification that the egress rules block waits, too', async () => {
   await using house = await openHouse();
   const { clock, control, courier } = house;
   const metrics = createServiceMetrics('1.2.3', { clock });
-  scrapeGauges(metrics, { bus: absentBus(), costs: null, control, clock, sinks: () => ['ops'] });
+  scrapeGauges(metrics, {
+    plan: ROLE_PLANS.worker,
+    bus: absentBus(),
+    costs: NO_COSTS,
+    control,
+    clock,
+    sinks: () => ['ops'],
+  });
   house.door.answers.set('ops', [reject('LW-EGRESS', 'a private address')]);
   await house.desk.judge([findingOf(0.5)], clock.now_ms());
   await courier.deliverNext('ops', new AbortController().signal);
   await clock.advance(60_000);
   expect((await house.outbox()).map(({ body }) => body.state)).toEqual(['blocked']);
   expect(await samples(metrics, 'leeway_notification_age')).toEqual(['leeway_notification_age_seconds{sink="ops"} 60']);
+});
+
+test('each role shows what it has: a gateway nothing of the control store, a console no bus, costs where they are served', async () => {
+  await using house = await openHouse();
+  const { clock, control } = house;
+  const shown = async (role: PlannedRole): Promise<string[]> => {
+    const metrics = createServiceMetrics('1.2.3', { clock });
+    const costs = new CostBook({ ...absentStore(), query: async () => [], marks: async () => new Map() }, []);
+    scrapeGauges(metrics, { plan: ROLE_PLANS[role], bus: absentBus(), costs, control, clock, sinks: () => ['ops'] });
+    const lines = await samples(
+      metrics,
+      'leeway_spool_bytes',
+      'leeway_notification',
+      'leeway_cost_usd{category="idle"}',
+    );
+    return lines.map((line) => line.replace(/[{ ].*/, ''));
+  };
+  const [bus, waiting, cost] = ['leeway_spool_bytes', 'leeway_notification_age_seconds', 'leeway_cost_usd'];
+  expect(await shown('all')).toEqual([bus, waiting, cost]);
+  expect(await shown('gateway')).toEqual([bus]);
+  expect(await shown('worker')).toEqual([bus, waiting]);
+  expect(await shown('console')).toEqual([waiting, cost]);
 });

@@ -4,6 +4,7 @@ import { absentBus, absentStore } from '../../src/compose/absent-doors.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import type { Backlog, StoredAccount } from '../../src/core/ports.ts';
 import type { DeliveryTotal } from '../../src/core/delivery-total.ts';
+import { createServiceMetrics } from '../../src/telemetry/metrics.ts';
 
 const signal = new AbortController().signal;
 const START_MS = 1_767_225_600_000;
@@ -24,6 +25,7 @@ const WHOLE: StoredAccount = {
 /** A watch over a store and a bus that say what `state` holds; `shown` is what /metrics was told. */
 function watched(state: { stored: StoredAccount[]; in_flight: Backlog['in_flight']; looks: number }) {
   const shown: (readonly DeliveryTotal[])[] = [];
+  const metrics = createServiceMetrics('1.2.3');
   const bus = absentBus();
   const clock = new ManualClock(START_MS);
   const watch = accountWatch({
@@ -38,11 +40,17 @@ function watched(state: { stored: StoredAccount[]; in_flight: Backlog['in_flight
     clock,
     acknowledged: null,
     losses: () => [],
-    metrics: { delivery: (levels) => void shown.push(levels) },
+    metrics: {
+      ...metrics,
+      delivery: (levels, at_ms) => {
+        shown.push(levels);
+        metrics.delivery(levels, at_ms);
+      },
+    },
   });
   const values = async (now_ms = clock.now_ms()) =>
-    (await watch(now_ms, signal)).map(({ name, value, title }) => ({ name, value, title }));
-  return { values, shown, clock };
+    (await watch.findings(now_ms, signal)).map(({ name, value, title }) => ({ name, value, title }));
+  return { values, shown, clock, metrics };
 }
 
 test('a source whose account is whole has three findings of value 0', async () => {
@@ -100,4 +108,21 @@ test('rows are counted every ten seconds when the time of day steps back by an h
   }
   expect(state.looks).toBe(3);
   expect((await values(ago()))[0]).toMatchObject({ name: 'delivery.imbalance', value: 7 }); // 90 less 83
+});
+
+test('an account that could not be taken for 30 s is not shown; when it was taken last is', async () => {
+  const state = { stored: [WHOLE], in_flight: [], looks: 0 };
+  const { values, clock, metrics } = watched(state);
+  const series = async (): Promise<string[]> => {
+    const { text } = await metrics.expose('prometheus');
+    return text.split('\n').filter((line) => /^leeway_delivery_(stored|account)/.test(line));
+  };
+  const [figure, time] = ['leeway_delivery_stored_records{source="node-1"} 90', START_MS / 1000];
+  await values();
+  await clock.advance(30_000); // nobody asks: the store is gone, or the analysis hangs
+  expect(await series()).toEqual([figure, `leeway_delivery_account_timestamp_seconds ${time}`]);
+  await clock.advance(1);
+  expect(await series()).toEqual([`leeway_delivery_account_timestamp_seconds ${time}`]);
+  await values();
+  expect(await series()).toEqual([figure, `leeway_delivery_account_timestamp_seconds ${time + 30.001}`]);
 });

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, ManualClock, systemClock } from '../../src/core/clock.ts';
+import type { Route } from '../../src/server/route.ts';
 import { createServer, type HttpServer } from '../../src/server/server.ts';
 import { openTokens, type TokenBook } from '../../src/server/tokens.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
@@ -40,7 +41,13 @@ export type Fixture = HttpServer & {
 
 /** A server over in-memory services; answers are held against their schemas. */
 export async function createFixture(
-  options: { tokens?: boolean; installation?: string; public_url?: string; clock?: Clock } = {},
+  options: {
+    tokens?: boolean;
+    installation?: string;
+    public_url?: string;
+    clock?: Clock;
+    serves?: (route: Route) => boolean;
+  } = {},
 ): Promise<Fixture> {
   const memory = createMemory();
   const clock = new ManualClock(NOW_MS);
@@ -66,6 +73,7 @@ export async function createFixture(
     installation: options.installation ?? null,
     clock: options.clock ?? clock,
     checkAnswers: true,
+    ...(options.serves && { serves: options.serves }),
   });
   return { ...server, memory, logged, clock, [Symbol.asyncDispose]: () => server.app.close() };
 }
