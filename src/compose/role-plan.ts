@@ -11,6 +11,8 @@ export type RolePlan = {
   readonly collects: boolean;
   /** Whether it stores, analyses, delivers and retrains. */
   readonly works: boolean;
+  /** What must answer for it to be ready: without that a load balancer had better send to another one. */
+  readonly needs: readonly ('bus' | 'store' | 'control')[];
   readonly serves: (route: Served) => boolean;
   /**
    * What its /metrics has beside what it does itself: figures of the control store, which all processes share, and costs, for
@@ -31,6 +33,7 @@ export const ROLE_PLANS = {
     store: true,
     collects: true,
     works: true,
+    needs: ['bus', 'store', 'control'],
     serves: () => true,
     shows: { shared: true, costs: true },
   },
@@ -39,6 +42,7 @@ export const ROLE_PLANS = {
     store: false,
     collects: false,
     works: false,
+    needs: ['bus'], // records are acknowledged without a control store
     serves: (route) => route.scope === 'ingest' || isOfItself(route),
     shows: { shared: false, costs: false },
   },
@@ -47,6 +51,7 @@ export const ROLE_PLANS = {
     store: true,
     collects: false,
     works: true,
+    needs: ['bus', 'store', 'control'],
     serves: isOfItself,
     shows: { shared: true, costs: false },
   },
@@ -55,6 +60,7 @@ export const ROLE_PLANS = {
     store: true,
     collects: false,
     works: false,
+    needs: ['store', 'control'],
     serves: (route) => route.scope !== 'ingest',
     shows: { shared: true, costs: true },
   },

@@ -34,6 +34,7 @@ import { type Doors, type Ground, openDoors } from './doors.ts';
 import { EventStream } from './event-stream.ts';
 import { givenUpAtEnd } from './given-up.ts';
 import { leaseWatch } from './lease-watch.ts';
+import { createReadiness } from './readiness.ts';
 import { changedPaths, reload } from './reload.ts';
 import { accountWatch, collectorEvents, ingested, silenceFindings, watchdog } from './self-watch.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
@@ -179,7 +180,6 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
   return createServices({
     bus,
     store,
-    has_store: plan.store,
     control,
     clock,
     desk,
@@ -205,6 +205,7 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
         clock.now_ms(),
       );
     },
+    readiness: createReadiness({ ...doors, plan, clock }),
     reload: (actor) => reload({ doors, deciding, live, clock }, actor),
     subscribe: (listener) => stream.subscribe(listener),
   });

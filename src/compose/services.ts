@@ -33,14 +33,12 @@ import { listExemplars, listHistograms, listSamples, listSeries } from '../read/
 import type { SourceRegistry } from '../read/sources.ts';
 import type { Change, Services, SignedBody, StreamEvent } from '../server/services.ts';
 import type { DeliveryItem, SourceItem } from '../server/shapes/telemetry.ts';
-import type { RuleItem, SinkItem } from '../server/shapes/operation.ts';
+import type { Readiness, RuleItem, SinkItem } from '../server/shapes/operation.ts';
 
 /** Everything that the services stand on; made by compose/server-role.ts. */
 export type ServiceParts = {
   readonly bus: Bus;
   readonly store: Store;
-  /** A gateway has no store and is ready without one. */
-  readonly has_store: boolean;
   readonly control: Control;
   readonly clock: Clock;
   readonly desk: Desk;
@@ -60,6 +58,7 @@ export type ServiceParts = {
   readonly destinations: () => readonly Destination[];
   readonly drift: { readonly window_ms: number; readonly alpha: number };
   readonly verifyTarget: (policy: string, signed: SignedBody) => Promise<boolean>;
+  readonly readiness: () => Promise<Readiness>;
   readonly reload: (actor: string) => Promise<readonly Change[]>;
   readonly subscribe: (listener: (event: StreamEvent) => void) => () => void;
 };
@@ -75,25 +74,8 @@ export function createServices(parts: ServiceParts): Services {
     read: readService(parts),
     operate: operateService(parts),
     stream: { subscribe: parts.subscribe },
-    system: {
-      readiness: async () => {
-        const store = parts.has_store
-          ? await check(() => parts.store.query('SELECT 1 AS one', {}, AbortSignal.timeout(5_000)))
-          : { ok: true, detail: 'this role has no store' };
-        const control = await check(() => parts.control.transaction(async (tx) => tx.count(OUTBOX, [])));
-        return { ready: store.ok && control.ok, checks: { store, control } };
-      },
-    },
+    system: { readiness: parts.readiness },
   };
-}
-
-async function check(work: () => Promise<unknown>): Promise<{ ok: boolean; detail: string | null }> {
-  try {
-    await work();
-    return { ok: true, detail: null };
-  } catch (error) {
-    return { ok: false, detail: error instanceof LeewayError ? error.message : 'not answering' };
-  }
 }
 
 function ingestService({ bus, clock, epoch, sources, alerts, quarantine, gaps }: ServiceParts): Services['ingest'] {

@@ -6,6 +6,7 @@ export function busOver(bus: Bus, changes: Partial<Pick<Bus, 'publish' | 'consum
     publish: (batch, signal) => bus.publish(batch, signal),
     consume: (handle, signal, noteAside) => bus.consume(handle, signal, noteAside),
     backlog: () => bus.backlog(),
+    ...(bus.reach && { reach: bus.reach.bind(bus) }),
     ...(bus.betweenDeliveries && { betweenDeliveries: bus.betweenDeliveries.bind(bus) }),
     [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose](),
     ...changes,

@@ -114,6 +114,8 @@ export interface Bus extends AsyncDisposable {
    */
   consume(handle: (delivery: Delivery) => Promise<Outcome>, signal: AbortSignal, noteAside?: NoteAside): Promise<void>;
   backlog(): Backlog;
+  /** Rejects with LeewayError while `publish` could not be acknowledged. Absent where nothing but this process is needed. */
+  reach?(signal: AbortSignal): Promise<void>;
   /**
    * Runs `look` while nothing is on its way from here to the store: the store holds nothing of the backlog that it sees.
    * Rejects with the signal's reason where a delivery takes longer than that. Absent where other processes deliver.

@@ -4,6 +4,7 @@ import { LeewayError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Backlog, Batch, Bus, Delivery, NoteAside, Published } from '../core/ports.ts';
+import { untilAborted } from '../core/until-aborted.ts';
 import type { KafkaConnection, KafkaDriver } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
 import { STREAMS_MAX } from './kafka-frames.ts';
@@ -71,6 +72,8 @@ const DEFAULTS = {
 /** 5 s: leaders are elected within one of a healthy cluster. */
 const CREATED_ATTEMPTS_MAX = 50;
 const CREATED_WAIT_MS = 100;
+/** Batches are acknowledged in milliseconds, while a leader is elected in a second or two. Beyond, brokers answer and do not write. */
+const UNACKNOWLEDGED_MS_MAX = 5_000;
 /** Publishes under way at disposal get this long. */
 const CLOSE_GRACE_MS = 5_000;
 
@@ -139,7 +142,7 @@ export async function openKafkaBus(options: KafkaBusOptions): Promise<Bus> {
       stall_ms,
       onEvent,
     });
-    return new KafkaBus({ driver, producer, worker });
+    return new KafkaBus({ driver, topic: frames, producer, worker });
   } catch (error) {
     await driver.close();
     throw error;
@@ -205,6 +208,7 @@ async function createdTopics(
 
 type Parts = {
   readonly driver: KafkaDriver;
+  readonly topic: string;
   readonly producer: FrameProducer;
   readonly worker: KafkaWorker;
 };
@@ -251,6 +255,15 @@ class KafkaBus implements Bus {
       quarantined: quarantined.list(),
       quarantined_frames: worker.quarantined_frames,
     };
+  }
+
+  async reach(signal: AbortSignal): Promise<void> {
+    const { driver, producer, topic } = this.#parts;
+    const waiting_ms = Math.round(producer.oldest_ms);
+    if (waiting_ms > UNACKNOWLEDGED_MS_MAX)
+      throw new LeewayError('LW-UNREACHABLE', `a batch waits for Kafka's acknowledgement, for ${waiting_ms} ms now`);
+    const found = await untilAborted(driver.partitions([topic]), signal);
+    if (!found.has(topic)) throw new LeewayError('LW-KAFKA-TOPIC', `Kafka has no topic ${topic}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
