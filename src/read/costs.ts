@@ -11,6 +11,7 @@ import type { Costs } from '../server/shapes/operation.ts';
 import { storedRecords } from './stored-records.ts';
 import { TableNews } from './table-news.ts';
 
+const DAY_MS = 24 * HOUR_MS;
 /** Ledger records read for one answer: a month of 1,000 claims an hour. Beyond it the answer would not be whole: refused. */
 const RECORDS_MAX = 750_000;
 /** Ledgers held until cost records come: those of the dashboard, of the scrape and of a few people. */
@@ -48,6 +49,17 @@ export class CostBook {
     ledger.catch(() => ledgers.delete(key)); // the caller has the failure; the next one tries again
     news.read();
     return ledger;
+  }
+
+  /** What the UTC day of `now_ms` has cost by category, nano-USD: its hours until the one under way. The ledger is that of the overview. */
+  async today(now_ms: number): Promise<ReadonlyMap<string, bigint>> {
+    const [first, last] = [Math.floor(now_ms / DAY_MS) * 24, Math.floor(now_ms / HOUR_MS)];
+    const ledger = await this.ledger({ from: (last - 23) * HOUR_MS });
+    const sums = new Map<string, bigint>();
+    for (const category of Object.keys(ledger.totals)) if (category !== 'billed') sums.set(category, 0n);
+    for (const { hour, category, nano_usd } of ledger.rows)
+      if (hour >= first && hour <= last) sums.set(category, (sums.get(category) ?? 0n) + nano_usd);
+    return sums;
   }
 
   /** The records themselves are not held: a month of them would be most of the process. */

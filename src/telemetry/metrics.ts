@@ -117,12 +117,19 @@ function instruments(
     framesStored: c('leeway_frames_stored_total', 'Frames durable in the telemetry store.'),
     spoolBytes: read('leeway_spool_bytes', 'Bytes waiting in the spool.'),
     spoolOldestSeconds: read('leeway_spool_oldest_seconds', 'Age of the oldest frame that the store does not hold.'),
-    ingestLagSeconds: read('leeway_ingest_lag_seconds', 'Age of the newest frame that the store does not hold.'),
+    ingestLagSeconds: read(
+      'leeway_ingest_lag_seconds',
+      'Age of the oldest accepted frame that is not stored yet, as leeway_spool_oldest_seconds.',
+    ),
     storeInsertSeconds: histogram(registry, 'leeway_store_insert_seconds', 'Duration of one insert into the store.'),
     analysisLagSeconds: read('leeway_analysis_lag_seconds', 'Age of the oldest row that an engine may not have read.', [
       'engine',
     ]),
-    incidents: read('leeway_incidents', 'Incidents by kind, severity and status.', ['kind', 'severity', 'status']),
+    incidents: read('leeway_incidents', 'Incidents that opened and are not resolved, by kind, severity and status.', [
+      'kind',
+      'severity',
+      'status',
+    ]),
     notifications: c('leeway_notifications_total', 'Delivery attempts by sink and outcome.', ['sink', 'outcome']),
     notificationAgeSeconds: read(
       'leeway_notification_age_seconds',
@@ -133,7 +140,9 @@ function instruments(
       'outcome',
       'gate',
     ]),
-    costUsd: read('leeway_cost_usd', 'Cost of the current day by category.', ['category']),
+    costUsd: read('leeway_cost_usd', 'Cost of the current UTC day by category, the hour under way included.', [
+      'category',
+    ]),
     collectorErrors: c('leeway_collector_errors_total', 'Failed collections by collector and reason.', [
       'collector',
       'reason',

@@ -8,7 +8,7 @@ import type { Control } from '../../src/core/ports.ts';
 import { CostBook } from '../../src/read/costs.ts';
 import { reject, retry } from '../../src/core/outcome.ts';
 import { createServiceMetrics } from '../../src/telemetry/metrics.ts';
-import { findingOf } from '../incident/fixtures.ts';
+import { findingOf, ruleOf } from '../incident/fixtures.ts';
 import { answer, destinationOf, openHouse } from '../pipeline/desk-house.ts';
 
 const NO_COSTS = new CostBook(absentStore(), []);
@@ -135,4 +135,69 @@ test('each role shows what it has: a gateway nothing of the control store, a con
   expect(await shown('gateway')).toEqual([bus]);
   expect(await shown('worker')).toEqual([bus, waiting]);
   expect(await shown('console')).toEqual([waiting, cost]);
+});
+
+test('an incident is counted once it opened, by what people did about it, until it is resolved', async () => {
+  await using house = await openHouse({ rules: [ruleOf({ for_ms: 60_000, keep_firing_ms: 0 })] });
+  const { clock, control, desk } = house;
+  const metrics = createServiceMetrics('1.2.3', { clock });
+  scrapeGauges(metrics, {
+    plan: ROLE_PLANS.worker,
+    bus: absentBus(),
+    costs: NO_COSTS,
+    control,
+    clock,
+    sinks: () => [],
+  });
+  const shown = () => samples(metrics, 'leeway_incidents');
+  const counted = (status: string, count: number) =>
+    `leeway_incidents{kind="slow_rank",severity="warn",status="${status}"} ${count}`;
+  const judge = (...values: number[]) =>
+    desk.judge(
+      values.map((value, n) => findingOf(value, { key: `job:digits/slow_rank/${n}`, started_at_ms: null })),
+      clock.now_ms(),
+    );
+  await judge(0.5, 0.5);
+  expect((await house.incidents()).map(({ state, status }) => `${state} ${status}`)).toEqual([
+    'pending open',
+    'pending open',
+  ]);
+  expect(await shown()).toEqual([]);
+  await clock.advance(60_000);
+  await judge(0.5, 0.5);
+  expect(await shown()).toEqual([counted('open', 2)]);
+  const [first] = await house.incidents();
+  await desk.acknowledge(first?.id ?? '', { actor: 'me', note: '' });
+  expect((await shown()).sort()).toEqual([counted('acknowledged', 1), counted('open', 1)]);
+  for (let look = 0; look < 3; look++) {
+    await clock.advance(60_000);
+    await judge(0, 0);
+  }
+  expect((await house.incidents()).map(({ status }) => status)).toEqual(['resolved', 'resolved']);
+  expect(await shown()).toEqual([]);
+});
+
+test('costs are those of the UTC day so far, not of days before or of hours to come', async () => {
+  await using house = await openHouse();
+  const { clock, control } = house; // 2026-01-01T00:00Z
+  const metrics = createServiceMetrics('1.2.3', { clock });
+  const [from_ms, day_ms] = [clock.now_ms(), 86_400_000];
+  const machine = { provider: 'aws', region: 'r', instance_type: 'p5', pricing: 'on_demand', account: 'a', gpus: 8 };
+  const records = [
+    { type: 'asset', id: 'n1', kind: 'gpu_node', from_ms, to_ms: from_ms + 10 * day_ms, ...machine },
+    { type: 'price', asset: 'n1', from_ms, usd_per_hour: '1.00', source: 's', retrieved_on: '2026-01-01' },
+  ];
+  const store = { ...absentStore(), query: async () => [], marks: async () => new Map() };
+  const costs = new CostBook(store, records);
+  scrapeGauges(metrics, { plan: ROLE_PLANS.console, bus: absentBus(), costs, control, clock, sinks: () => [] });
+  const total = async (): Promise<number> => {
+    const lines = await samples(metrics, 'leeway_cost_usd');
+    return lines.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
+  };
+  await clock.advance(5.5 * 3_600_000);
+  expect(await total()).toBe(6); // the hours 0 to 5, of 1 USD
+  await clock.advance(day_ms);
+  expect(await total()).toBe(6); // again, of the second day; the first one's 24 are gone
+  await clock.advance(20 * day_ms);
+  expect(await total()).toBe(0); // the asset is gone
 });
