@@ -41,6 +41,7 @@ import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './rol
 import { analysisLag, scrapeGauges } from './scrape.ts';
 import { createServices } from './services.ts';
 import { judgeSinks, SINKS_MS } from './sink-watch.ts';
+import { sourcesOf } from './source-list.ts';
 import { untilBroken } from './until-broken.ts';
 
 /** `leeway.watchdog` goes out this often, so that silence is noticed. */
@@ -188,6 +189,7 @@ function servicesOf({ loaded, clock }: Ground, parts: ServedParts): Services {
     retraining,
     costs,
     sources,
+    listSources: sourcesOf(sources, { loaded, clock, store, plan }),
     epoch,
     losses,
     acknowledged,

@@ -47,6 +47,7 @@ export type ServiceParts = {
   readonly retraining: Retraining;
   readonly costs: CostBook;
   readonly sources: SourceRegistry;
+  readonly listSources: () => Promise<SourceItem[]>;
   readonly epoch: number;
   readonly losses: () => readonly DeclaredLoss[];
   readonly acknowledged: AcknowledgedReader | null;
@@ -122,7 +123,7 @@ function clockWarning(rejections: readonly SampleRejection[]): string | null {
 }
 
 function readService(parts: ServiceParts): Services['read'] {
-  const { store, control, clock, costs, sources, drift } = parts;
+  const { store, control, clock, costs, drift } = parts;
   const doors = { store, control };
   const rows = new JobRows(store, clock);
   const account = (): Promise<DeliveryItem[]> => deliveryAccount(parts, parts.losses(), AbortSignal.timeout(20_000));
@@ -141,7 +142,7 @@ function readService(parts: ServiceParts): Services['read'] {
       return overview({ store, control, costs, jobs: jobs.items, models: models.items, delivery, lag_ms, now_ms });
     },
     sources: async (filter, paging) =>
-      pageOf(sources.items(clock.now_ms()).filter(matching<SourceItem>(filter)), paging, (item) => item.source),
+      pageOf((await parts.listSources()).filter(matching<SourceItem>(filter)), paging, (item) => item.source),
     jobs: (filter, paging) => listJobs({ rows, control }, { filter, paging, now_ms: clock.now_ms() }),
     job: (id) => jobDetail(doors, id, clock.now_ms()),
     series: (filter, paging) => listSeries(store, filter, paging),
