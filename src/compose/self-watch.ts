@@ -11,11 +11,11 @@ import type { SourceRegistry } from '../read/sources.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ServiceMetrics } from '../telemetry/metrics.ts';
 import type { CollectorEvents } from './collecting.ts';
+import { ACCOUNT_MS, ownFinding } from './own-finding.ts';
+import type { AccountSilence } from './silence.ts';
 
 // How the service watches itself: the account, its own metrics, its collectors, the watchdog.
 
-/** The account of the delivery is looked at this often: it counts rows. */
-const ACCOUNT_MS = 10_000;
 /** An account is shown for so long: beside that of the process which goes on it would hide what is so now. */
 const SHOWN_MS = 3 * ACCOUNT_MS;
 
@@ -37,6 +37,8 @@ export function accountWatch(doors: {
   readonly acknowledged: AcknowledgedReader | null;
   readonly losses: () => DeclaredLoss[];
   readonly metrics: Pick<ServiceMetrics, 'delivery' | 'deliveryUnknown' | 'beforeScrape'>;
+  /** Where other processes have the collectors. */
+  readonly silence?: AccountSilence;
 }): AccountWatch {
   const { clock, metrics } = doors;
   let looked_ms = Number.NEGATIVE_INFINITY;
@@ -51,10 +53,15 @@ export function accountWatch(doors: {
       const elapsed_ms = clock.elapsed_ms(); // not the time of day, which may step back
       if (elapsed_ms - looked_ms < ACCOUNT_MS) return findings;
       looked_ms = elapsed_ms;
-      const totals = deliveryTotals(await deliveryAccount(doors, doors.losses(), signal));
+      const items = await deliveryAccount(doors, doors.losses(), signal);
+      const totals = deliveryTotals(items);
       taken_ms = elapsed_ms;
       metrics.delivery(totals, now_ms);
-      findings = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms), delay(total, now_ms)]);
+      // of records that wait and nobody knows of, a source may have sent many
+      const is_known = items.every(({ in_flight_known }) => in_flight_known);
+      const silences = is_known ? (doors.silence?.(totals, now_ms) ?? []) : [];
+      const sums = totals.flatMap((total) => [imbalance(total, now_ms), gap(total, now_ms), delay(total, now_ms)]);
+      findings = [...sums, ...silences];
       return findings;
     },
     forget: metrics.deliveryUnknown,
@@ -101,42 +108,6 @@ function delay({ source, oldest_in_flight_ms, in_flight, emitted }: DeliveryTota
     coverage_ratio: emitted === 0 ? 1 : 1 - in_flight / emitted,
     title: `${in_flight} records of ${source} were acknowledged and wait for the store, the oldest for ${Math.round(oldest_ms / 1000)} s`,
     evidence: { oldest_in_flight_ms: oldest_ms, in_flight },
-  };
-}
-
-/** Collectors that read on a clock and have read before: the value is how long they have been silent, ms. */
-export function silenceFindings(sources: SourceRegistry, now_ms: number): Finding[] {
-  return sources.items(now_ms).flatMap(({ source, kind, accepted, last_seen_ms }) => {
-    const clocked = kind === 'collector' && !source.startsWith('workload@');
-    if (!clocked || accepted === 0 || last_seen_ms === null) return [];
-    const silent_ms = Math.max(0, now_ms - last_seen_ms);
-    return [
-      {
-        ...ownFinding(source, now_ms),
-        name: 'collector.silent',
-        key: `source:${source}/silent`,
-        cause: 'host',
-        value: silent_ms,
-        data_count: accepted,
-        coverage_ratio: 1,
-        title: `${source} has sent nothing for ${Math.round(silent_ms / 1000)} s`,
-        evidence: { last_seen_ms, accepted },
-      },
-    ];
-  });
-}
-
-/** What all findings of the service about itself share. */
-function ownFinding(source: string, now_ms: number) {
-  return {
-    scope: { source },
-    subjects: [{ type: 'source', id: source }],
-    reason: null,
-    window: { from_ms: now_ms - ACCOUNT_MS, to_ms: now_ms },
-    started_at_ms: null,
-    gpu_seconds_lost: null,
-    usd_lost: null,
-    usd_per_hour: null,
   };
 }
 

@@ -36,7 +36,8 @@ import { givenUpAtEnd } from './given-up.ts';
 import { leaseWatch } from './lease-watch.ts';
 import { createReadiness } from './readiness.ts';
 import { changedPaths, reload } from './reload.ts';
-import { accountWatch, collectorEvents, ingested, silenceFindings, watchdog } from './self-watch.ts';
+import { type AccountWatch, accountWatch, collectorEvents, ingested, watchdog } from './self-watch.ts';
+import { accountSilence, silenceFindings } from './silence.ts';
 import { assertShared, type PlannedRole, ROLE_PLANS, type RolePlan } from './role-plan.ts';
 import { analysisLag, scrapeGauges } from './scrape.ts';
 import { createServices } from './services.ts';
@@ -227,7 +228,7 @@ async function startLoops(ground: Ground, parts: RunningParts, signal: AbortSign
 
 type Running = { readonly signal: AbortSignal; readonly failed: (what: string) => (error: unknown) => void };
 
-async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Running): Promise<Promise<void>[]> {
+async function workLoops(ground: Ground, parts: RunningParts, { signal, failed }: Running): Promise<Promise<void>[]> {
   const { loaded, clock, metrics } = ground;
   const { doors, deciding, reading, stream, live } = parts;
   const { store, bus, control, holder } = doors;
@@ -240,17 +241,10 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     false_alarms_per_month: config.drift.false_alarms_per_month,
     hysteresis_windows: (model: string): number => policyFor(live.policies, model)?.hysteresis.windows ?? 4,
   };
-  const watchAccount = accountWatch({
-    store,
-    bus,
-    clock: systemClock,
-    acknowledged: reading.acknowledged,
-    losses: reading.losses,
-    metrics,
-  });
+  const account = accountOf(ground, parts);
   const lag = analysisLag(metrics, clock);
   const onOther = (): void => {
-    watchAccount.forget();
+    account.forget();
     lag.forget();
   };
   return [
@@ -275,7 +269,7 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
         }),
         retraining,
         ownFindings: async (now_ms, aborted) => [
-          ...(await watchAccount.findings(now_ms, aborted)),
+          ...(await account.findings(now_ms, aborted)),
           ...silenceFindings(reading.sources, now_ms),
         ],
         externalFindings: (now_ms) => alerts.findings(now_ms),
@@ -295,6 +289,15 @@ async function workLoops(ground: Ground, parts: Parts, { signal, failed }: Runni
     }),
     every(clock, WATCHDOG_MS, () => watchdog(control, desk), { signal: signal, onError: failed('watchdog') }),
   ];
+}
+
+/** The account of the delivery; where other processes have the collectors, it says which of them are silent. */
+function accountOf({ loaded, clock, metrics }: Ground, { doors, reading, plan }: RunningParts): AccountWatch {
+  const { store, bus } = doors;
+  const { acknowledged, losses } = reading;
+  const collectors = loaded.extensions.collectors.map(({ name }) => name);
+  const silence = plan.collects ? {} : { silence: accountSilence(clock, collectors) };
+  return accountWatch({ store, bus, clock, acknowledged, losses, metrics, ...silence });
 }
 
 /** Resolves when the signal fires. */

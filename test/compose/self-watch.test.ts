@@ -5,6 +5,7 @@ import { ManualClock } from '../../src/core/clock.ts';
 import type { Backlog, StoredAccount } from '../../src/core/ports.ts';
 import type { DeliveryTotal } from '../../src/core/delivery-total.ts';
 import { createServiceMetrics } from '../../src/telemetry/metrics.ts';
+import { findingOf } from '../incident/fixtures.ts';
 
 const signal = new AbortController().signal;
 const START_MS = 1_767_225_600_000;
@@ -125,4 +126,29 @@ test('an account that could not be taken for 30 s is not shown; when it was take
   expect(await series()).toEqual([`leeway_delivery_account_timestamp_seconds ${time}`]);
   await values();
   expect(await series()).toEqual([figure, `leeway_delivery_account_timestamp_seconds ${time + 30.001}`]);
+});
+
+test('collectors elsewhere are judged by the account, but not while records wait that nobody knows of', async () => {
+  const clock = new ManualClock(START_MS);
+  let whole = true;
+  const account = accountWatch({
+    store: { ...absentStore(), account: async () => [{ ...WHOLE, source: 'host@node-1' }] },
+    bus: absentBus(),
+    clock,
+    acknowledged: {
+      read: async () => ({ documents: [], quarantined: [], whole }),
+      forget: async () => undefined,
+    },
+    losses: () => [],
+    metrics: createServiceMetrics('1.2.3'),
+    silence: (totals, now_ms) => [
+      { ...findingOf(7), key: `${totals.map(({ source }) => source).join()} at ${now_ms - START_MS}` },
+    ],
+  });
+  const keys = async (): Promise<string[]> => (await account.findings(clock.now_ms(), signal)).map(({ key }) => key);
+  const sums = ['imbalance', 'gap', 'delay'].map((name) => `source:host@node-1/${name}`);
+  expect(await keys()).toEqual([...sums, 'host@node-1 at 0']);
+  await clock.advance(10_000);
+  whole = false;
+  expect(await keys()).toEqual(sums);
 });
