@@ -13,7 +13,7 @@ import type { KafkaEvent } from './kafka-event.ts';
 import type { MessagePlace } from './kafka-frames.ts';
 import { SkippedMessages } from './kafka-gaps.ts';
 import type { PartitionOffsets } from './kafka-offsets.ts';
-import { isCut, Seat, skipped, unlocated } from './kafka-seat.ts';
+import { isCut, Seat, type SeatEvents, skipped, unlocated } from './kafka-seat.ts';
 
 export type GroupMemberOptions = {
   readonly driver: KafkaDriver;
@@ -52,6 +52,10 @@ export class GroupMember {
   readonly #commits: GroupCommits;
   readonly #seats = new Map<number, Seat>();
   readonly #skipped = new SkippedMessages();
+  readonly #events: SeatEvents = {
+    onRepeats: (what) => this.#tellRepeats(what),
+    onGap: (partition, from, to) => this.#tellGap(partition, from, to),
+  };
   /** Partitions that ended too early at the last look. */
   readonly #short = new Set<number>();
   #positions: readonly PartitionPosition[] = [];
@@ -361,8 +365,7 @@ export class GroupMember {
       const { partition } = position;
       const seat = seats.get(partition);
       if (seat === undefined || this.#seats.get(partition) !== seat) continue; // assigned anew meanwhile
-      for (const messages of seat.locate(position, (what) => this.#tellRepeats(what)))
-        this.#receive(partition, messages, fail);
+      for (const messages of seat.locate(position, this.#events)) this.#receive(partition, messages, fail);
     }
     this.#options.onAssigned();
   }

@@ -7,6 +7,14 @@ const EARLY_MESSAGES_MAX = 20_000;
 
 type Messages = readonly KafkaIn[];
 
+/** Who hears what became of a partition. */
+export type SeatEvents = {
+  /** Offsets count from somewhere before again. */
+  readonly onRepeats: (what: string) => void;
+  /** Messages [from, to) were removed before the group had read them. */
+  readonly onGap: (partition: number, from: bigint, to: bigint) => void;
+};
+
 /**
  * A partition that one assignment gives this member. Until `locate` was told where the group goes on, its messages are held
  * back and nothing of it is to be committed: members that were frozen, or taken for dead, may find that others have gone on
@@ -55,12 +63,12 @@ export class Seat {
     return this.#early_messages <= EARLY_MESSAGES_MAX;
   }
 
-  /** Goes on where the group stands; returns what was held back, in the order of arrival. Tells where offsets repeat. */
-  locate(position: PartitionPosition, tellRepeats: (what: string) => void): readonly Messages[] {
+  /** Goes on where the group stands; returns what was held back, in the order of arrival. */
+  locate(position: PartitionPosition, events: SeatEvents): readonly Messages[] {
     const { committed } = position;
     const account = this.#account;
     // one that has read further than the cut looks for itself whether its partition is another one
-    if (account === null || (isCut(position) && account.next < (committed ?? 0n))) this.#begin(position, tellRepeats);
+    if (account === null || (isCut(position) && account.next < (committed ?? 0n))) this.#begin(position, events);
     else {
       if (committed !== null && !isCut(position)) account.passTo(committed);
       account.committed = null; // said to an earlier generation: it is said again
@@ -73,16 +81,15 @@ export class Seat {
     return held;
   }
 
-  #begin(position: PartitionPosition, tellRepeats: (what: string) => void): void {
+  #begin(position: PartitionPosition, { onRepeats, onGap }: SeatEvents): void {
     const { partition, low, end, committed } = position;
     const start = committed === null || committed < low || isCut(position) ? low : committed;
     this.#account = new PartitionOffsets(start);
     // of a partition that was cut the group's offset is put back (messages before it are new ones), of removed ones forward
     this.#account.committed = committed !== null && committed !== start ? null : start;
+    if (committed !== null && committed < low) onGap(partition, committed, low);
     if (!isCut(position)) return;
-    tellRepeats(
-      `partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`,
-    );
+    onRepeats(`partition ${partition} ends at ${end}, before the group's offset ${committed}: read from its beginning`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { KafkaIn, PartitionPosition } from '../../src/transport/kafka-driver.ts';
-import { Seat } from '../../src/transport/kafka-seat.ts';
+import { Seat, type SeatEvents } from '../../src/transport/kafka-seat.ts';
 
 function message(offset: bigint): KafkaIn {
   return { offset, key: null, value: null, headers: new Map(), at_ms: 0 };
@@ -13,13 +13,18 @@ function position(changes: Partial<PartitionPosition>): PartitionPosition {
 /** A seat located at `from` that has taken `count` messages. */
 function taken(from: bigint, count: number): Seat {
   const seat = new Seat(null, true);
-  seat.locate(position({ committed: from }), () => undefined);
+  seat.locate(position({ committed: from }), silent);
   for (let index = 0; index < count; index++) seat.offsets?.take(from + BigInt(index));
   return seat;
 }
 
-const silent = (what: string): never => {
-  throw new Error(what);
+const silent: SeatEvents = {
+  onRepeats: (what) => {
+    throw new Error(what);
+  },
+  onGap: (partition, from, to) => {
+    throw new Error(`partition ${partition} lacks ${from} to ${to}`);
+  },
 };
 
 test('a partition that is new to us begins where the group stands, or at its first message', () => {
@@ -27,7 +32,6 @@ test('a partition that is new to us begins where the group stands, or at its fir
     [{ committed: 7n }, 7n, 7n],
     [{ committed: null }, 0n, 0n],
     [{ committed: null, low: 3n }, 3n, 3n],
-    [{ committed: 2n, low: 3n }, 3n, null], // retention passed the group: it is put forward
   ] as const;
   for (const [changes, frontier, committed] of cases) {
     const seat = new Seat(null, true);
@@ -35,6 +39,17 @@ test('a partition that is new to us begins where the group stands, or at its fir
     expect(seat.locate(position(changes), silent)).toEqual([]);
     expect([seat.offsets?.frontier, seat.offsets?.committed]).toEqual([frontier, committed]);
   }
+});
+
+test('where retention passed the group it is put forward, and what was removed unread is told', () => {
+  const gaps: unknown[] = [];
+  const seat = new Seat(null, true);
+  seat.locate(position({ partition: 4, committed: 2n, low: 9n }), {
+    ...silent,
+    onGap: (...gap) => void gaps.push(gap),
+  });
+  expect([seat.offsets?.frontier, seat.offsets?.committed]).toEqual([9n, null]);
+  expect(gaps).toEqual([[4, 2n, 9n]]);
 });
 
 test('of a partition that stays ours nothing can be committed until the group was asked, and what is stored meanwhile counts', () => {
@@ -77,10 +92,10 @@ test('a partition that ends before the group’s offset is read from its beginni
   const told: string[] = [];
   const cut = position({ low: 1n, end: 3n, committed: 9n });
   const fresh = new Seat(null, true);
-  fresh.locate(cut, (what) => void told.push(what));
+  fresh.locate(cut, { ...silent, onRepeats: (what) => void told.push(what) });
   expect([fresh.offsets?.frontier, fresh.offsets?.committed]).toEqual([1n, null]);
   const zombie = new Seat(taken(5n, 3), false); // next is 8: the group had gone on to 9 without us
-  zombie.locate(cut, (what) => void told.push(what));
+  zombie.locate(cut, { ...silent, onRepeats: (what) => void told.push(what) });
   expect(zombie.offsets?.frontier).toBe(1n);
   const what = "partition 0 ends at 3, before the group's offset 9: read from its beginning";
   expect(told).toEqual([what, what]);
