@@ -48,6 +48,10 @@ export type SenderOptions = { readonly bus: Bus; readonly source: string; readon
  * Numbers the batches of one source within one epoch: 1, 2, 3 … without gaps. A number whose batch the bus refused
  * goes to the next batch, so a gap in the stored sequences always means loss. A batch goes on its way when its caller
  * stops waiting: its number stays its own until the bus has answered.
+ *
+ * A bus that did not answer in time (Kafka) may have a refused batch all the same. Then its number names two: both are
+ * stored and counted by frames, but while the second waits for the store, the log of the acknowledged takes it for stored.
+ * A number that is given up instead would be a gap for every batch that Kafka never had.
  */
 export class NumberedSender {
   readonly #options: SenderOptions;
