@@ -43,10 +43,14 @@ type Entry = {
 
 type Queued = { readonly entry: Entry; readonly message: KafkaOut };
 
+/** A partition that could not be written to: it is tried alone until that succeeds, so that the others need not wait for it. */
+type Held = { readonly attempt: number; readonly not_before_ms: number; readonly messages: readonly Queued[] };
+
 /**
  * Batches to Kafka. One call is in flight; what is published meanwhile goes into the next one (group commit), so that the
- * order of a source is kept without an idempotent producer. A failed call is repeated with exactly the same messages until
- * they are acknowledged or their time is over: a repeat is a second copy, absorbed by the primary key, never a loss.
+ * order of a source is kept without an idempotent producer. What a failed call held is repeated with exactly the same
+ * messages, each partition by itself, until they are acknowledged or their time is over: a repeat is a second copy, absorbed
+ * by the primary key, never a loss. Of a partition without a leader the others see one failed call.
  */
 export class FrameProducer {
   readonly #options: FrameProducerOptions;
@@ -54,8 +58,10 @@ export class FrameProducer {
   readonly #entries = new Set<Entry>();
   readonly #tally = new SourceTally();
   readonly #closing = new AbortController();
+  readonly #held = new Map<number, Held>();
   #queue: Queued[] = [];
   #bytes = 0;
+  #wake: () => void = () => undefined;
   #sending: Promise<void> | null = null;
 
   constructor(options: FrameProducerOptions) {
@@ -96,6 +102,7 @@ export class FrameProducer {
     this.#pending.set(name, entry.durable);
     const forget = (): boolean => this.#pending.delete(name);
     entry.durable.then(forget, forget);
+    this.#wake();
     this.#sending ??= this.#send();
     await untilAborted(entry.durable, signal);
     return { repeated: false };
@@ -108,6 +115,7 @@ export class FrameProducer {
       await Promise.race([this.#sending, clock.sleep(grace_ms, this.#closing.signal).catch(() => undefined)]);
     this.#closing.abort();
     for (const entry of this.#entries) this.#forget(entry, closingError());
+    this.#wake();
   }
 
   #entryOf(batch: Batch): { readonly durable: Promise<void> } {
@@ -149,12 +157,22 @@ export class FrameProducer {
 
   async #send(): Promise<void> {
     await Promise.resolve(); // what is published in the same turn shares the first call
-    while (this.#queue.length > 0) await this.#sendRound(this.#nextRound());
+    for (;;) {
+      const round = this.#nextRound((partition) => !this.#held.has(partition));
+      if (round.length > 0) await this.#sendRound(round, 0);
+      const next = this.#nextHeld();
+      if (next !== null && next.wait_ms <= 0) await this.#sendHeld(next.partition);
+      else if (round.length === 0 && next !== null) await this.#news(next.wait_ms);
+      else if (round.length === 0) break;
+    }
     this.#sending = null;
   }
 
-  /** Takes the next call's messages from the queue; what has to wait keeps its order within its partition. */
-  #nextRound(): Queued[] {
+  /**
+   * Takes the next call's messages to partitions that `takes` agrees to from the queue; what has to wait keeps its order
+   * within its partition.
+   */
+  #nextRound(takes: (partition: number) => boolean): Queued[] {
     const round: Queued[] = [];
     const left: Queued[] = [];
     const filled = new Map<number, number>();
@@ -164,7 +182,7 @@ export class FrameProducer {
       const { partition, value } = queued.message;
       const used = filled.get(partition) ?? 0;
       const fits = used === 0 || used + value.length <= ROUND_PARTITION_BYTES;
-      if (fits && bytes < ROUND_BYTES) {
+      if (fits && bytes < ROUND_BYTES && takes(partition)) {
         round.push(queued);
         bytes += value.length;
         filled.set(partition, used + value.length);
@@ -177,27 +195,67 @@ export class FrameProducer {
     return round;
   }
 
-  /** Repeats the same messages until Kafka has them or nobody waits for them any more. */
-  async #sendRound(round: readonly Queued[]): Promise<void> {
-    const { driver, topic, clock, onEvent } = this.#options;
-    let waiting = round;
-    for (let attempt = 0; waiting.length > 0; attempt++) {
-      try {
-        await driver.produce(
-          topic,
-          waiting.map((queued) => queued.message),
-        );
-        return this.#acknowledge(waiting);
-      } catch (error) {
-        if (!(error instanceof LeewayError)) throw error;
-        if (error.code === 'LW-BODY-SIZE') return await this.#isolate(waiting, error);
-        onEvent({ kind: 'kafka_produce_failed', reason: `${waiting.length} frames: ${error.message}` });
-        this.#expire(error);
-        const wait_ms = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10));
-        await clock.sleep(wait_ms, this.#closing.signal).catch(() => undefined); // closing: all are given back
-        waiting = waiting.filter((queued) => this.#entries.has(queued.entry));
-      }
+  /** One call. What it could not write waits for another one, each partition by itself. */
+  async #sendRound(round: readonly Queued[], attempt: number): Promise<void> {
+    const { driver, topic, onEvent } = this.#options;
+    const sent = round.filter((queued) => this.#entries.has(queued.entry));
+    if (sent.length === 0) return;
+    try {
+      await driver.produce(
+        topic,
+        sent.map((queued) => queued.message),
+      );
+    } catch (error) {
+      if (!(error instanceof LeewayError)) throw error;
+      if (error.code === 'LW-BODY-SIZE') return await this.#isolate(sent, error);
+      onEvent({ kind: 'kafka_produce_failed', reason: `${sent.length} frames: ${error.message}` });
+      this.#expire(error);
+      return this.#hold(sent, attempt);
     }
+    this.#acknowledge(sent);
+  }
+
+  #hold(failed: readonly Queued[], attempt: number): void {
+    const now_ms = this.#options.clock.elapsed_ms();
+    const partitions = Map.groupBy(failed, ({ message }) => message.partition);
+    // of several partitions one may be to blame: each is tried alone at once
+    const wait_ms = partitions.size > 1 ? 0 : Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10));
+    for (const [partition, messages] of partitions)
+      this.#held.set(partition, { attempt: attempt + 1, not_before_ms: now_ms + wait_ms, messages });
+  }
+
+  /** The held partition that is to be tried next among those that have something to send; null when none has. */
+  #nextHeld(): { readonly partition: number; readonly wait_ms: number } | null {
+    if (this.#held.size === 0) return null;
+    const now_ms = this.#options.clock.elapsed_ms();
+    const queued = new Set(this.#queue.map(({ message }) => message.partition));
+    let first: { partition: number; wait_ms: number } | null = null;
+    for (const [partition, held] of this.#held) {
+      const messages = held.messages.filter(({ entry }) => this.#entries.has(entry)); // the others were given back
+      this.#held.set(partition, { ...held, messages });
+      if (messages.length === 0 && !queued.has(partition)) continue;
+      const wait_ms = held.not_before_ms - now_ms;
+      if (first === null || wait_ms < first.wait_ms) first = { partition, wait_ms };
+    }
+    return first;
+  }
+
+  /** Tries a held partition alone: what failed there or, when nobody waits for that any more, what came after it. */
+  async #sendHeld(partition: number): Promise<void> {
+    const held = this.#held.get(partition);
+    if (held === undefined) return;
+    const round = held.messages.length > 0 ? held.messages : this.#nextRound((other) => other === partition);
+    if (round.length === 0) return;
+    this.#held.delete(partition); // unless it fails again
+    await this.#sendRound(round, held.attempt);
+  }
+
+  /** Waits until something is published, the producer is closed or `wait_ms` are over. */
+  async #news(wait_ms: number): Promise<void> {
+    const over = new AbortController();
+    const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+    await Promise.race([this.#options.clock.sleep(wait_ms, over.signal).catch(() => undefined), woken]);
+    over.abort();
   }
 
   /** One message is too large for the topic: finds it by halves, so that its neighbours are not refused with it. */
@@ -206,8 +264,18 @@ export class FrameProducer {
     if (first === undefined) return;
     if (round.length === 1) return this.#forget(first.entry, error);
     const middle = round.length >>> 1;
-    await this.#sendRound(round.slice(0, middle));
-    await this.#sendRound(round.slice(middle).filter((queued) => this.#entries.has(queued.entry)));
+    for (const half of [round.slice(0, middle), round.slice(middle)]) {
+      // what lies behind a failure keeps its order
+      const isHeld = Map.groupBy(half, ({ message }) => this.#held.has(message.partition));
+      for (const queued of isHeld.get(true) ?? []) this.#holdBehind(queued);
+      await this.#sendRound(isHeld.get(false) ?? [], 0);
+    }
+  }
+
+  #holdBehind(queued: Queued): void {
+    const { partition } = queued.message;
+    const held = this.#held.get(partition);
+    if (held !== undefined) this.#held.set(partition, { ...held, messages: [...held.messages, queued] });
   }
 
   #acknowledge(sent: readonly Queued[]): void {

@@ -74,6 +74,70 @@ test('a call that failed is repeated with exactly its messages before anything e
   expect(named(kafka.topics.get(TOPIC))).toEqual(['a 1', 'a 2', 'a 3']);
 });
 
+/** Of 6 partitions: 334,634,079 % 6 = 3, 2,331,725,285 % 6 = 5 and 4,261,182,835 % 6 = 1. */
+const [first, second, third] = ['node-1', 'node-2', 'node-3'];
+
+test('a partition without a leader holds up its own sources only, and has the others repeated once', async () => {
+  const { kafka, producer } = workplace();
+  let hasLeader = false;
+  kafka.onProduce = (messages) =>
+    messages.some(({ partition }) => partition === crc32(Buffer.from(first)) % 6) && !hasLeader
+      ? Promise.reject(new LeewayError('LW-UNREACHABLE', 'LEADER_NOT_AVAILABLE'))
+      : Promise.resolve();
+  let acknowledged = 0;
+  const held = [1, 2, 3].map((sequence) => producer.publish(batch(first, sequence), never).then(() => acknowledged++));
+  for (let sequence = 1; sequence <= 20; sequence++) {
+    await Promise.all([second, third].map((source) => producer.publish(batch(source, sequence), never)));
+    if (sequence === 10) held.push(producer.publish(batch(first, 4), never).then(() => acknowledged++));
+  }
+  expect(acknowledged).toBe(0);
+  for (const source of [second, third])
+    for (let sequence = 1; sequence <= 20; sequence++) {
+      const copies = kafka.calls.filter((call) => named(call).includes(`${source} ${sequence}`)).length;
+      expect(copies, `calls with ${source} ${sequence}`).toBe(sequence === 1 ? 2 : 1);
+    }
+  hasLeader = true;
+  await Promise.all(held);
+  const stored = named(kafka.topics.get(TOPIC));
+  expect(stored.filter((name) => name.startsWith(first))).toEqual(
+    [1, 2, 3, 4].map((sequence) => `${first} ${sequence}`),
+  );
+  expect([producer.bytes, producer.frames]).toEqual([0, 0]);
+});
+
+test('a partition whose batches were all given back is still tried alone, until it takes something', async () => {
+  const { kafka, producer } = workplace({ publish_timeout_ms: 0 });
+  kafka.onProduce = (messages) =>
+    messages.some(({ partition }) => partition === crc32(Buffer.from(first)) % 6)
+      ? Promise.reject(new LeewayError('LW-UNREACHABLE', 'LEADER_NOT_AVAILABLE'))
+      : Promise.resolve();
+  await expect(producer.publish(batch(first, 1), never)).rejects.toMatchObject({ code: 'LW-SPOOL-IO' });
+  const results = await Promise.allSettled([
+    producer.publish(batch(first, 2), never),
+    producer.publish(batch(second, 1), never),
+  ]);
+  expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+  expect(kafka.calls.map(named)).toEqual([[`${first} 1`], [`${second} 1`], [`${first} 2`]]);
+});
+
+test('what lies behind a failure keeps its order, also where a message is too large', async () => {
+  const { kafka, producer } = workplace();
+  let failures = 1;
+  kafka.onProduce = (messages) => {
+    const names = named(messages);
+    if (names.includes(`${first} 4`)) return Promise.reject(new LeewayError('LW-BODY-SIZE', 'too large'));
+    if (names.includes(`${first} 1`) && failures-- > 0)
+      return Promise.reject(new LeewayError('LW-UNREACHABLE', 'no leader'));
+    return Promise.resolve();
+  };
+  const sequences = [1, 2, 3, 4];
+  const results = await Promise.allSettled(
+    sequences.map((sequence) => producer.publish(batch(first, sequence), never)),
+  );
+  expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled', 'rejected']);
+  expect(named(kafka.topics.get(TOPIC))).toEqual([1, 2, 3].map((sequence) => `${first} ${sequence}`));
+});
+
 test('a call holds at most 0.9 MiB a partition, so that no record batch passes the 1 MiB that brokers take', async () => {
   const { kafka, producer } = workplace({ partitions: 1 });
   const note = 'x'.repeat(400_000); // two fit: 2 · 400 kB < 943,718 < 3 · 400 kB
