@@ -98,6 +98,17 @@ export interface KafkaConsumer {
   close(): Promise<void>;
 }
 
+/** Closing waits for a coordinator that may be gone: the session's end does the same, later. */
+const LEAVE_MS_MAX = 2_000;
+
+/** Closes a consumer, without waiting long for brokers that do not answer. Never rejects. */
+export async function leaveGroup(consumer: KafkaConsumer, clock: Clock): Promise<void> {
+  const over = new AbortController();
+  const closed = consumer.close().catch(() => undefined); // its session ends by itself
+  await Promise.race([closed, clock.sleep(LEAVE_MS_MAX, over.signal).catch(() => undefined)]);
+  over.abort();
+}
+
 /** How to reach and to log in to the brokers. */
 export type KafkaConnection = {
   /** `host:port` of any brokers; the others are found through them. */

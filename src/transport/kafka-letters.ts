@@ -2,7 +2,8 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { FrameHeader } from '../core/ports.ts';
-import type { KafkaConsumer, KafkaDriver, KafkaIn } from './kafka-driver.ts';
+import { untilAborted } from '../core/until-aborted.ts';
+import { type KafkaConsumer, type KafkaDriver, type KafkaIn, leaveGroup } from './kafka-driver.ts';
 import { readMessage } from './kafka-frames.ts';
 
 /** A message of the dead-letter topic, read back. */
@@ -38,17 +39,22 @@ const SILENCE_MS_MAX = 30_000;
 
 /**
  * Every message of the dead-letter topic up to where it ends now, partition by partition as they come. Rejects with
- * LW-TIMEOUT when the broker falls silent, and as the driver does.
+ * LW-TIMEOUT when the broker falls silent, with the signal's reason as soon as it fires, and as the driver does.
  */
 export async function* kafkaLetters({ driver, topic, group, clock, signal }: LetterTopic): AsyncGenerator<KafkaLetter> {
   const ends = new Map<number, bigint>();
-  for (const { partition, low, end } of await driver.positions(topic, group)) if (end > low) ends.set(partition, end);
+  const positions = await untilAborted(driver.positions(topic, group), signal);
+  for (const { partition, low, end } of positions) if (end > low) ends.set(partition, end);
   if (ends.size === 0) return;
   const inbox = new Inbox();
-  const consumer = await driver.consume(topic, group, {
+  const joining = driver.consume(topic, group, {
     onAssigned: () => undefined,
     onMessages: (partition, messages) => inbox.add(partition, messages),
     onFailed: (error) => inbox.fail(error),
+  });
+  const consumer = await untilAborted(joining, signal).catch((error: unknown) => {
+    void joining.then((late) => late.close()).catch(() => undefined); // it comes too late to be of use
+    throw error;
   });
   const read = new Map<number, bigint>();
   try {
@@ -56,7 +62,7 @@ export async function* kafkaLetters({ driver, topic, group, clock, signal }: Let
       signal.throwIfAborted();
       const item = inbox.take(consumer);
       if (item === null) {
-        await inbox.news(clock);
+        await inbox.news(clock, signal);
         continue;
       }
       const { partition, message } = item;
@@ -68,7 +74,7 @@ export async function* kafkaLetters({ driver, topic, group, clock, signal }: Let
       yield letterOf(partition, message);
     }
   } finally {
-    await consumer.close();
+    await leaveGroup(consumer, clock);
   }
 }
 
@@ -101,14 +107,15 @@ class Inbox {
     return item;
   }
 
-  async news(clock: Clock): Promise<void> {
+  /** Waits for something to take, or for the signal. */
+  async news(clock: Clock, signal: AbortSignal): Promise<void> {
     const over = new AbortController();
     const news = new Promise<'news'>((resolve) => {
       this.#wake = () => resolve('news');
     });
-    const silence = clock.sleep(SILENCE_MS_MAX, over.signal).then(
+    const silence = clock.sleep(SILENCE_MS_MAX, AbortSignal.any([over.signal, signal])).then(
       () => 'silence' as const,
-      () => 'news' as const, // aborted: there are news
+      () => 'news' as const, // aborted: there are news, or nobody waits for them
     );
     const first = this.#items.length > 0 || this.#failure !== null ? 'news' : await Promise.race([news, silence]);
     over.abort();

@@ -7,6 +7,7 @@ import {
   type KafkaConsumer,
   type KafkaDriver,
   type KafkaIn,
+  leaveGroup,
   type PartitionPosition,
 } from './kafka-driver.ts';
 import type { KafkaEvent } from './kafka-event.ts';
@@ -37,8 +38,6 @@ export type GroupMemberOptions = {
 
 const REBUILD_MS_MIN = 300;
 const REBUILD_MS_MAX = 5_000;
-/** Closing waits for a coordinator that may be gone: the session's end does the same, later. */
-const CLOSE_MS_MAX = 2_000;
 /** Between two looks at a partition that ends too early. */
 const CUT_CHECK_MS = 1_000;
 
@@ -323,15 +322,8 @@ export class GroupMember {
       isAlive = false;
       this.#consumer = null;
       signal.removeEventListener('abort', abort);
-      if (consumer !== null) await this.#close(consumer);
+      if (consumer !== null) await leaveGroup(consumer, clock);
     }
-  }
-
-  async #close(consumer: KafkaConsumer): Promise<void> {
-    const late = new AbortController();
-    const closed = consumer.close().catch(() => undefined); // its session ends by itself
-    await Promise.race([closed, this.#options.clock.sleep(CLOSE_MS_MAX, late.signal).catch(() => undefined)]);
-    late.abort();
   }
 
   #assigned(partitions: readonly number[], fail: (error: LeewayError) => void): void {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { LeewayError } from '../../src/core/errors.ts';
-import { ManualClock } from '../../src/core/clock.ts';
+import { ManualClock, systemClock } from '../../src/core/clock.ts';
 import type { Batch } from '../../src/core/ports.ts';
 import { deadLetterMessage } from '../../src/transport/kafka-dead-letter.ts';
 import type { KafkaOut } from '../../src/transport/kafka-driver.ts';
@@ -123,4 +123,36 @@ test('a broker that falls silent is LW-TIMEOUT, a consumer that dies its own err
   kafka.member.handlers.onFailed(new LeewayError('LW-KAFKA-AUTH', 'no access'));
   await died;
   expect(kafka.members.every(({ isClosed }) => isClosed)).toBe(true);
+});
+
+test('a reading that is called off ends at once, wherever it is, and leaves the group', async () => {
+  const { promise: silence } = Promise.withResolvers<void>();
+  for (const silent of ['onPositions', 'onConsume', 'neither'] as const) {
+    const kafka = new MemoryKafka();
+    await kafka.produce(DEAD, [letter({ source: 'a', sequence: 1 }, 10)]);
+    if (silent !== 'neither') kafka[silent] = () => silence;
+    const stop = new AbortController();
+    const given = { driver: kafka, topic: DEAD, group: 'g', clock: systemClock, signal: stop.signal };
+    const ended = expect(Array.fromAsync(kafkaLetters(given))).rejects.toThrow('called off');
+    await new Promise((resolve) => setImmediate(resolve));
+    stop.abort(new Error('called off')); // 30 s before a silent broker would be given up
+    await ended;
+    expect(kafka.members.every(({ isClosed }) => isClosed)).toBe(true);
+  }
+});
+
+test('a consumer whose join comes after the reading was called off is closed', async () => {
+  const kafka = new MemoryKafka();
+  await kafka.produce(DEAD, [letter({ source: 'a', sequence: 1 }, 10)]);
+  const { promise: coordinator, resolve: answer } = Promise.withResolvers<void>();
+  kafka.onConsume = () => coordinator;
+  const stop = new AbortController();
+  const given = { driver: kafka, topic: DEAD, group: 'g', clock: systemClock, signal: stop.signal };
+  const ended = expect(Array.fromAsync(kafkaLetters(given))).rejects.toThrow('called off');
+  await new Promise((resolve) => setImmediate(resolve));
+  stop.abort(new Error('called off'));
+  await ended;
+  answer();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(kafka.members.map(({ isClosed }) => isClosed)).toEqual([true]);
 });
