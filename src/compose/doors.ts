@@ -108,10 +108,12 @@ async function openBus({ loaded, clock }: Ground, onEvent: Warn, store: RolledSt
     return openSpool({ data_dir, ...spool, reserve_bytes, clock, known, onEvent });
   }
   const { openKafkaBus } = await import('../transport/kafka-bus.ts');
+  const { removeLeftBehind, scratchOf } = await import('../transport/kafka-scratch.ts');
+  await removeLeftBehind(tmpdir());
   const { kind: _, sasl, tls, ...settings } = bus;
   return openKafkaBus({
     ...settings,
-    scratch_dir: join(tmpdir(), `leeway-${process.pid}`),
+    scratch_dir: scratchOf(tmpdir(), process.pid),
     tls: typeof tls === 'boolean' ? tls : { ca: await readFile(resolve(loaded.source.cwd, tls.ca_file), 'utf8') },
     sasl: sasl === null ? null : { ...sasl, password: await secretOf(loaded, sasl.password_file) },
     clock,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { lstat, readdir, rmdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../core/assert.ts';
 import { LeewayError, systemCode } from '../core/errors.ts';
@@ -24,6 +24,7 @@ export function systemScratch(): ScratchDisk {
 }
 
 const PREFIX = 'kafka-';
+const SUFFIX = '.native';
 /** What a killed process left behind; no delivery of a living one waits that long with a store at hand. */
 const LEFT_BEHIND_MS = 86_400_000;
 
@@ -48,6 +49,55 @@ export async function prepareScratch(disk: ScratchDisk, directory: string, now_m
   }
 }
 
+/** Where the process `pid` has its deliveries in `parent`. */
+export function scratchOf(parent: string, pid: number): string {
+  return path.join(parent, `leeway-${pid}`);
+}
+
+/** Directories of dead processes that one start removes: beyond them the next one goes on. */
+const REMOVED_MAX = 1_000;
+
+/**
+ * Removes what killed processes of this user left in `parent`: their directories (`scratchOf`) with the deliveries in them.
+ * What another process holds, what is not ours to remove and what is no delivery stays. A worker of another container that
+ * shares `parent` looks dead from here; the delivery that is taken from it is written again.
+ */
+export async function removeLeftBehind(parent: string): Promise<void> {
+  const names = await readdir(parent).catch(unlessSystem([]));
+  let removed = 0;
+  for (const name of names) {
+    const pid = Number(/^leeway-([1-9]\d{0,9})$/.exec(name)?.[1] ?? Number.NaN);
+    if (Number.isNaN(pid) || isAlive(pid)) continue;
+    if (removed++ === REMOVED_MAX) return;
+    await removeDirectory(scratchOf(parent, pid)).catch(unlessSystem(undefined)); // another starter may be at it
+  }
+}
+
+async function removeDirectory(directory: string): Promise<void> {
+  const found = await lstat(directory); // a link is none of ours
+  if (!found.isDirectory() || found.uid !== process.getuid?.()) return;
+  for (const name of await readdir(directory))
+    if (name.startsWith(PREFIX) && name.endsWith(SUFFIX)) await unlink(path.join(directory, name));
+  await rmdir(directory);
+}
+
+/** What a rejection with a system code comes to; any other one stays. */
+function unlessSystem<Value>(otherwise: Value): (error: unknown) => Value {
+  return (error) => {
+    if (systemCode(error) === null) throw error;
+    return otherwise;
+  };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) === 'EPERM'; // somebody else's
+  }
+}
+
 /**
  * Writes `frames`, all of one table and at least one, as the file `stem`-`table`.native of Native blocks. Nothing is synced:
  * the topic is the durable copy. A file that could not be written whole is removed again: it would keep a full disk full.
@@ -55,7 +105,7 @@ export async function prepareScratch(disk: ScratchDisk, directory: string, now_m
 export async function writeDelivery(disk: ScratchDisk, stem: string, frames: readonly HeldFrame[]): Promise<Delivery> {
   const table = frames[0]?.header.table;
   assert(table !== undefined, 'a delivery holds at least one frame');
-  const file = `${stem}-${table}.native`;
+  const file = `${stem}-${table}${SUFFIX}`;
   try {
     return await writeFrames(disk, file, { table, frames });
   } catch (error) {
