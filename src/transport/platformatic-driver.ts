@@ -1,13 +1,21 @@
 import {
   Admin,
   AuthenticationError,
+  type Broker,
+  type Callback,
+  type CallbackWithPromise,
+  type Connection,
   Consumer,
+  kGetConnection,
+  kPerformWithRetry,
   type Message,
   type MessagesStream,
   offsetCommitV8,
   ProduceAcks,
   Producer,
+  ProtocolError,
   Reader,
+  ResponseError,
   SASLMechanisms,
 } from '@platformatic/kafka';
 import type { LeewayError } from '../core/errors.ts';
@@ -47,6 +55,39 @@ function patchReader(): void {
       this.skip(this.readUnsignedVarInt());
     }
   };
+}
+
+/**
+ * Patch D for version 1.35.0, of producers only: the client refuses the metadata of a topic whole when one of its partitions
+ * has no leader (dist/apis/metadata/metadata-v12.js), and so every write to the others. Here such an answer counts: the
+ * partition has leader -1 in it, and assertLeaders looks at those that are written to. Where a leader goes meanwhile the
+ * client would ask for a connection to no broker and throw where nobody can catch it.
+ */
+class PartialProducer extends Producer {
+  override [kPerformWithRetry]<Result>(
+    operation: string,
+    work: (callback: Callback<Result>) => void,
+    ...rest: [CallbackWithPromise<Result>, attempt?: number, errors?: Error[], skips?: (error: Error) => boolean]
+  ): void | Promise<Result> {
+    const tolerant = (done: Callback<Result>): void =>
+      work((error, result) => (isPartial(error) ? done(null, error['response'] as Result) : done(error, result))); // of this work
+    return super[kPerformWithRetry](operation, operation === 'metadata' ? tolerant : work, ...rest);
+  }
+
+  override [kGetConnection](broker: Broker | undefined, callback: Callback<Connection>): void {
+    if (broker === undefined) callback(new ProtocolError('LEADER_NOT_AVAILABLE'));
+    else super[kGetConnection](broker, callback);
+  }
+}
+
+/** An answer that is whole but for partitions without a leader. */
+function isPartial(error: Error | null): error is ResponseError {
+  if (!(error instanceof ResponseError)) return false;
+  const isOfPartition = (one: unknown): boolean =>
+    one instanceof ProtocolError &&
+    one['apiId'] === 'LEADER_NOT_AVAILABLE' &&
+    /\/partitions\//.test(String(one['path']));
+  return error.errors.every(isOfPartition);
 }
 
 let prepared = false;
@@ -121,7 +162,7 @@ class PlatformaticDriver implements KafkaDriver {
   }
 
   async produce(topic: string, messages: readonly KafkaOut[]): Promise<void> {
-    this.#producer ??= new Producer({
+    this.#producer ??= new PartialProducer({
       ...this.#base,
       idempotent: false,
       acks: ProduceAcks.ALL,

@@ -1,5 +1,6 @@
-import { ConnectionPool, Consumer, ProtocolError, Reader, Writer } from '@platformatic/kafka';
+import { ConnectionPool, Consumer, Producer, ProtocolError, Reader, ResponseError, Writer } from '@platformatic/kafka';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { KafkaDriver, KafkaOut } from '../../src/transport/kafka-driver.ts';
 import { platformaticDriver } from '../../src/transport/platformatic-driver.ts';
 
 /**
@@ -10,6 +11,7 @@ import { platformaticDriver } from '../../src/transport/platformatic-driver.ts';
 const TOPIC = 'frames';
 /** Kafka protocol guide, "API Keys". */
 const KEYS = {
+  Produce: 0,
   Fetch: 1,
   ListOffsets: 2,
   Metadata: 3,
@@ -33,6 +35,12 @@ class PlayedBroker {
   readonly committed = new Map<number, bigint>();
   /** Commits that were asked for: generation and offsets. */
   readonly asked: { readonly generation: number; readonly offsets: ReadonlyMap<number, bigint> }[] = [];
+  /** Partitions that have no leader. */
+  readonly leaderless = new Set<number>();
+  /** Partitions of each write that came. */
+  readonly written: number[][] = [];
+  /** What happens before a write is looked at. */
+  onWrite: () => void = () => undefined;
   /** Errors by the number of the request that they answer. */
   readonly refused = new Map<number, string>();
   /** What happens before a commit is looked at. */
@@ -65,15 +73,23 @@ class PlayedBroker {
         };
       case KEYS.Metadata: {
         const replicas = { leaderId: 1, leaderEpoch: 0, replicaNodes: [1], isrNodes: [1], offlineReplicas: [] };
-        const partitions = each((partitionIndex) => ({ partitionIndex, ...replicas }));
+        const leaderId = (partition: number): number => (this.leaderless.has(partition) ? -1 : 1);
+        const partitions = each((partitionIndex) => ({
+          partitionIndex,
+          ...replicas,
+          leaderId: leaderId(partitionIndex),
+        }));
         const topics = [{ name: TOPIC, topicId: 'id', isInternal: false, partitions }];
-        return {
-          clusterId: 'c',
-          controllerId: 1,
-          brokers: [{ nodeId: 1, host: 'played', port: 1, rack: null }],
-          topics,
-        };
+        const brokers = [{ nodeId: 1, host: 'played', port: 1, rack: null }];
+        const answer = { clusterId: 'c', controllerId: 1, brokers, topics };
+        const errors: Record<string, [number, null]> = {};
+        for (const partition of this.leaderless) errors[`/topics/0/partitions/${partition}`] = [5, null];
+        if (this.leaderless.size > 0) throw new ResponseError(key, 12, errors, answer);
+        return answer;
       }
+      case KEYS.Produce:
+        this.onWrite();
+        return this.#write(request);
       case KEYS.FindCoordinator:
         return { coordinators: [{ key: 'workers', nodeId: 1 }] };
       case KEYS.JoinGroup:
@@ -101,6 +117,26 @@ class PlayedBroker {
       default:
         return {};
     }
+  }
+
+  /** Produce request, version 9 to 11: transaction, acks, timeout, topics of partitions with their records. */
+  #write(request: Reader): unknown {
+    request.readNullableString();
+    request.readInt16();
+    request.readInt32();
+    const partitions: number[] = [];
+    request.readArray((topic) => {
+      topic.readString();
+      topic.readArray((partition) => {
+        partitions.push(partition.readInt32());
+        partition.skip(partition.readUnsignedVarInt() - 1);
+      });
+    });
+    this.written.push(partitions);
+    if (partitions.some((partition) => this.leaderless.has(partition)))
+      throw new ResponseError(KEYS.Produce, 11, { '/responses/0/partition_responses/0': [6, null] }, {});
+    const partitionResponses = partitions.map((index) => ({ index, errorCode: 0, baseOffset: 0n }));
+    return { responses: [{ name: TOPIC, partitionResponses }] };
   }
 
   /** OffsetCommit request, version 8 and 9: group, generation, member, instance, topics of partitions. */
@@ -242,4 +278,46 @@ test('a rebalance in which it may not join any more ends the consumer, and not t
   broker.refused.set(KEYS.Heartbeat, 'REBALANCE_IN_PROGRESS');
   await expect.poll(() => place.failures).toHaveLength(1);
   expect(place.failures[0]).toContain('GROUP_AUTHORIZATION_FAILED');
+});
+
+function driverOf(): KafkaDriver {
+  const timings = { session_timeout_ms: 6_000, heartbeat_ms: 20 };
+  return platformaticDriver({ brokers: ['played:1'], tls: false, sasl: null, ...timings });
+}
+
+function messageTo(partition: number): KafkaOut {
+  return { partition, key: Buffer.from('n'), value: Buffer.from('v'), headers: {} };
+}
+
+test('@platformatic/kafka 1.35.0 still refuses to write to any partition of a topic while one has no leader: patch D', async () => {
+  broker = new PlayedBroker();
+  broker.leaderless.add(2);
+  const producer = new Producer({ clientId: 'c', bootstrapBrokers: ['played:1'], retries: 0 });
+  const messages = [{ topic: TOPIC, partition: 1, key: Buffer.from('n'), value: Buffer.from('v') }];
+  await expect(producer.send({ messages })).rejects.toThrow();
+  expect(broker.written).toEqual([]); // the fault: partition 1 has a leader
+  await producer.close();
+});
+
+test('with patch D a partition without a leader is refused, and the others of its topic are written to', async () => {
+  broker = new PlayedBroker();
+  broker.leaderless.add(2);
+  await using closing = new AsyncDisposableStack();
+  const driver = closing.adopt(driverOf(), (opened) => opened.close());
+  await driver.produce(TOPIC, [messageTo(1), messageTo(3)]);
+  const refused = { code: 'LW-UNREACHABLE', message: expect.stringContaining('LEADER_NOT_AVAILABLE') };
+  await expect(driver.produce(TOPIC, [messageTo(2)])).rejects.toMatchObject(refused);
+  expect(broker.written).toEqual([[1, 3]]);
+  broker.leaderless.clear();
+  await driver.produce(TOPIC, [messageTo(2)]);
+  expect(broker.written).toEqual([[1, 3], [2]]);
+});
+
+test('a leader that goes during a write fails that write, and not the process', async () => {
+  broker = new PlayedBroker();
+  broker.onWrite = () => void broker.leaderless.add(2);
+  await using closing = new AsyncDisposableStack();
+  const driver = closing.adopt(driverOf(), (opened) => opened.close());
+  await expect(driver.produce(TOPIC, [messageTo(2)])).rejects.toMatchObject({ code: 'LW-UNREACHABLE' });
+  expect(broker.written).toEqual([[2]]);
 });
