@@ -90,7 +90,7 @@ function clippedEscape(text: string, letters: number): string {
 
 function classify(response: SinkResponse, now_ms: number): Outcome {
   const outcome = classifyHttp(response, now_ms);
-  if (outcome.kind === 'ok' && response.body.trim() !== 'ok')
+  if (outcome.kind === 'ok' && response.body.trim() !== 'ok' && response.body_cut !== true)
     return { kind: 'reject', code: 'LW-DELIVERY', reason: 'Slack answered 200 without "ok"' };
   if (outcome.kind === 'reject' && GONE.has(response.body.trim()))
     return {

@@ -37,6 +37,8 @@ export type SinkResponse = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
+  /** The body stalled or broke off: the status stands, and what is missing of the body says nothing. Absent = whole. */
+  readonly body_cut?: true;
 };
 
 /** What a sink is rendered with. `secrets` maps each `…_file` key of its configuration to the file's lines. */

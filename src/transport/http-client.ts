@@ -120,15 +120,16 @@ async function exchange(agent: Agent, url: URL, message: SinkRequest, limit: Abo
       Array.isArray(value) ? value.join(', ') : (value ?? ''),
     ]),
   );
-  return { status: answer.statusCode, headers, body: await bodyOf(answer.body) };
+  return { status: answer.statusCode, headers, ...(await bodyOf(answer.body)) };
 }
 
 /**
  * At most LIMITS.response_bytes_max of the body; what follows is not read and the connection ends. The other side has
  * said its word with the status: a body that stalls or breaks off is what came of it, and the message is not sent again.
  */
-async function bodyOf(body: Dispatcher.ResponseData['body']): Promise<string> {
+async function bodyOf(body: Dispatcher.ResponseData['body']): Promise<Pick<SinkResponse, 'body' | 'body_cut'>> {
   const chunks: Buffer[] = [];
+  const text = (): string => Buffer.concat(chunks).subarray(0, LIMITS.response_bytes_max).toString('utf8');
   let bytes = 0;
   try {
     for await (const chunk of body) {
@@ -138,7 +139,7 @@ async function bodyOf(body: Dispatcher.ResponseData['body']): Promise<string> {
       if (bytes >= LIMITS.response_bytes_max) break;
     }
   } catch {
-    // cut short by the deadline or by the other side: what was read stands
+    return { body: text(), body_cut: true }; // by the deadline or by the other side: what was read stands
   }
-  return Buffer.concat(chunks).subarray(0, LIMITS.response_bytes_max).toString('utf8');
+  return { body: text() };
 }

@@ -72,6 +72,12 @@ describe('slack', () => {
     });
   });
 
+  test('a 200 whose body was cut short before its "ok" is delivered: nobody can say that it was refused', () => {
+    for (const body of ['', 'o'])
+      expect(slack.classify({ ...answer(200, body), body_cut: true }, NOW_MS).kind).toBe('ok');
+    expect(slack.classify(answer(200, ''), NOW_MS).kind).toBe('reject');
+  });
+
   test('a secret file without an address is a configuration error', () => {
     expect(() => slack.render(notificationOf(), contextOf({}, { url_file: ['nonsense'] }))).toThrow(
       expect.objectContaining({ code: 'LW-CONFIG' }),
