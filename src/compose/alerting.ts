@@ -19,16 +19,15 @@ export async function loadRules(rules_dir: string): Promise<readonly Rule[]> {
 
 /** The rule files of a folder as they are. Throws LW-CONFIG when the folder or, naming each, a file cannot be read. */
 export async function readRules(rules_dir: string): Promise<readonly RuleFile[]> {
-  const unread = (path: string, error: unknown, expected: string): ErrorDetail => ({
-    path,
-    got: `what cannot be read (${systemCode(error) ?? 'unknown reason'})`,
-    expected,
-  });
   let names: string[];
   try {
     names = (await readdir(rules_dir)).filter((name) => name.endsWith('.json')).sort();
   } catch (error) {
-    throw invalidConfig([unread(`rules_dir ${rules_dir}`, error, 'a folder of rules')]);
+    throw new LeewayError(
+      'LW-CONFIG',
+      `rules_dir ${rules_dir}: cannot be read (${systemCode(error) ?? 'unknown reason'}); set rules_dir to a folder of rules`,
+      { cause: error },
+    );
   }
   const files: RuleFile[] = [];
   const errors: ErrorDetail[] = [];
@@ -37,7 +36,8 @@ export async function readRules(rules_dir: string): Promise<readonly RuleFile[]>
     try {
       files.push({ name: basename(name, '.json'), text: await readFile(path, 'utf8') });
     } catch (error) {
-      errors.push(unread(path, error, 'a rule file; make it readable or take it out of the folder'));
+      const got = `what cannot be read (${systemCode(error) ?? 'unknown reason'})`;
+      errors.push({ path, got, expected: 'a rule file; make it readable or take it out of the folder' });
     }
   }
   if (errors.length > 0) throw invalidConfig(errors);

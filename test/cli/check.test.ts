@@ -104,6 +104,17 @@ describe('leeway check rules', () => {
     expect(ran.err).toContain('folder.json: got what cannot be read (EISDIR)');
   });
 
+  test.each(['config', 'rules'])(
+    '"check %s" refuses a rules_dir that is not there and says what to do',
+    async (subject) => {
+      await using directory = await temporaryDirectory();
+      await writeFile(join(directory.path, 'leeway.config.json'), '{"rules_dir":"none"}');
+      const ran = await runIn(directory.path, command, [subject]);
+      expect(ran.exit).toBe(3);
+      expect(ran.err).toMatch(/rules_dir \S+: cannot be read \(ENOENT\); set rules_dir/);
+    },
+  );
+
   test('refuses a folder without rules: nothing would ever be told', async () => {
     await using directory = await temporaryDirectory();
     await writeFile(join(directory.path, 'leeway.config.json'), '{"rules_dir":"rules"}');
