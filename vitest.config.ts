@@ -7,7 +7,7 @@ const system = [
   'test/browser/**/*.test.ts',
   'test/store/**/*.test.ts',
   'test/read/**/*.test.ts',
-  'test/pipeline/{model-watch,job-watch,retrain,analyse}.test.ts',
+  'test/pipeline/{model-watch,job-watch,job-memory,retrain,analyse}.test.ts',
   'test/demo/{child,client,job,serve-model,trainer}.test.ts',
   'test/cli/main.test.ts',
 ];

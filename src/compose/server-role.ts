@@ -8,6 +8,7 @@ import { version } from '../files/version.ts';
 import { AcknowledgedLog } from '../pipeline/acknowledged-log.ts';
 import { analyse } from '../pipeline/analyse.ts';
 import { ingest } from '../pipeline/ingest.ts';
+import { loadJobMemory, saveJobMemory } from '../pipeline/job-memory.ts';
 import { JobWatch } from '../pipeline/job-watch.ts';
 import { HISTORY_MS, ModelWatch } from '../pipeline/model-watch.ts';
 import { upkeep } from '../pipeline/upkeep.ts';
@@ -241,6 +242,7 @@ async function workLoops(ground: Ground, parts: RunningParts, { signal, failed }
     false_alarms_per_month: config.drift.false_alarms_per_month,
     hysteresis_windows: (model: string): number => policyFor(live.policies, model)?.hysteresis.windows ?? 4,
   };
+  const straggling = { detector: config.stragglers, history_ms: HISTORY_MS };
   const account = accountOf(ground, parts);
   const lag = analysisLag(metrics, clock);
   const onOther = (): void => {
@@ -264,7 +266,7 @@ async function workLoops(ground: Ground, parts: RunningParts, { signal, failed }
         control: leaseWatch(control, onOther),
         desk,
         begin: async () => ({
-          jobs: new JobWatch(store, { detector: config.stragglers, history_ms: HISTORY_MS }),
+          jobs: new JobWatch(store, straggling, await loadJobMemory(control, clock.now_ms())),
           models: new ModelWatch(store, watching, await loadModelStates(control)),
         }),
         retraining,
@@ -274,6 +276,7 @@ async function workLoops(ground: Ground, parts: RunningParts, { signal, failed }
         ],
         externalFindings: (now_ms) => alerts.findings(now_ms),
         saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
+        saveJobs: (memory, now_ms) => saveJobMemory(control, memory, now_ms),
         holder,
         onAnalysed: lag.onAnalysed,
         onFinding: ({ key, name, value }) => stream.emit({ event: 'finding', data: { id: key, name, value } }),

@@ -3,6 +3,7 @@ import type { Finding } from '../core/finding.ts';
 import type { Control } from '../core/ports.ts';
 import type { Desk, Judgement } from './decide.ts';
 import { HeldLease } from './held-lease.ts';
+import type { JobMemory } from './job-memory.ts';
 import type { JobWatch } from './job-watch.ts';
 import type { ModelState } from './model-state.ts';
 import type { ModelAnalysis, ModelWatch } from './model-watch.ts';
@@ -26,6 +27,7 @@ export type AnalysisOptions = {
   /** What other systems' alerts come to; they are read from the control store and do not wait for the telemetry store. */
   readonly externalFindings: (now_ms: number) => Promise<Finding[]>;
   readonly saveModels: (states: readonly ModelState[], now_ms: number) => Promise<void>;
+  readonly saveJobs: (memory: JobMemory, now_ms: number) => Promise<void>;
   /** This worker's name in the lease table: one worker analyses at a time. */
   readonly holder: string;
   /** An engine has read all that was stored before `until_ms` of the clock's elapsed time. */
@@ -76,7 +78,7 @@ export class Analysis {
   }
 
   async #look({ jobs, models: modelWatch }: Watches, signal: AbortSignal): Promise<void> {
-    const { clock, desk, retraining, ownFindings, externalFindings, saveModels, onFinding } = this.#options;
+    const { clock, desk, retraining, ownFindings, externalFindings, saveModels, saveJobs, onFinding } = this.#options;
     const now_ms = clock.now_ms();
     const from = <Item>(engine: AnalysisEngine | null, work: () => Promise<Item[]>): Promise<Item[]> =>
       this.#findings(engine, work, signal);
@@ -100,6 +102,8 @@ export class Analysis {
         models.map(({ state }) => state),
         now_ms,
       );
+    const memory = jobs.memory(now_ms);
+    if (memory !== null) await saveJobs(memory, now_ms);
   }
 
   async #findings<Item>(

@@ -3,6 +3,7 @@ import type { Store } from '../core/ports.ts';
 import type { RecordType } from '../core/records.ts';
 import { TableNews } from '../read/table-news.ts';
 import { type TimedRecord, UnreadRecords } from '../read/unread-records.ts';
+import { type JobMemory, jobMemory, type Standing } from './job-memory.ts';
 import { createStragglerDetector, type StragglerDetector } from '../straggler/detector.ts';
 import { STRAGGLER_DEFAULTS, type StragglerOptions } from '../straggler/options.ts';
 import type { StragglerReport } from '../straggler/report.ts';
@@ -25,6 +26,9 @@ const HISTORIC_MS = 5_000;
 /** … so their verdict waits for a look without any, at most this long (contract: analysed within 5 s of storing). */
 const SETTLE_MS = 2_500;
 
+/** What is remembered is kept this often; a successor reads what came since. */
+const KEEP_MS = 60_000;
+
 export type JobWatchOptions = {
   readonly detector: Partial<StragglerOptions>;
   /** How far back a restarted watch reads to build its state anew. */
@@ -34,8 +38,9 @@ export type JobWatchOptions = {
 };
 
 /**
- * Watches training jobs: feeds what was stored since the last look to the detector and keeps the standing verdicts.
- * The state is a pure function of the stored rows, so a restart rebuilds it from the recent history.
+ * Watches training jobs: feeds what was stored since the last look to the detector and keeps the standing verdicts. A
+ * watch goes on where another one was by its memory and the recent history, of which the detector leaves what it knows;
+ * without one it builds its state from the history alone.
  */
 export class JobWatch {
   readonly #options: JobWatchOptions;
@@ -45,22 +50,58 @@ export class JobWatch {
   readonly #stepped = new Map<string, number>();
   /** Time of the newest step of a job, by its own clock. */
   readonly #newest_step = new Map<string, number>();
+  /** The same as a memory had it: steps up to there are known, they do not arrive when they are read again. */
+  readonly #remembered_step = new Map<string, number>();
   readonly #unread: ReadonlyMap<string, UnreadRecords>;
-  readonly #standing = new Map<string, { finding: Finding; at_ms: number }>();
+  readonly #standing = new Map<string, Standing>();
   #arrived_ms = Number.NEGATIVE_INFINITY;
   #newest_ms = 0;
   #oldest_read_ms = Number.POSITIVE_INFINITY;
   #settling_since_ms: number | null = null;
+  #kept = { at_ms: Number.NEGATIVE_INFINITY, until_ms: 0 };
+  #restored: boolean;
 
-  constructor(store: Store, options: JobWatchOptions) {
+  constructor(store: Store, options: JobWatchOptions, memory: JobMemory | null = null) {
     this.#options = options;
-    this.#detector = createStragglerDetector(options.detector);
+    const known = memory?.block_steps === this.#block_steps ? memory : null;
+    this.#detector = createStragglerDetector(options.detector, known?.detector);
+    this.#restored = known !== null;
+    if (known !== null) this.#goOn(known);
     this.#news = new TableNews(store);
     this.#unread = new Map(TYPES.map((type) => [type, new UnreadRecords(store, type, this.#rows_max)]));
   }
 
+  #goOn(memory: JobMemory): void {
+    this.#newest_ms = memory.until_ms;
+    this.#kept = { at_ms: Number.NEGATIVE_INFINITY, until_ms: memory.until_ms };
+    for (const [key, standing] of memory.standing) this.#standing.set(key, standing);
+    for (const [job, at_ms] of memory.stepped) this.#stepped.set(job, at_ms);
+    for (const [job, at_ms] of memory.newest_step) {
+      this.#newest_step.set(job, at_ms);
+      this.#remembered_step.set(job, at_ms);
+    }
+  }
+
+  /** What to keep for a successor; null while that of less than a minute ago, or nothing new, is enough. */
+  memory(now_ms: number): JobMemory | null {
+    const { until_ms } = this.#detector;
+    if (now_ms - this.#kept.at_ms < KEEP_MS || until_ms === this.#kept.until_ms) return null;
+    this.#kept = { at_ms: now_ms, until_ms };
+    return jobMemory({
+      block_steps: this.#block_steps,
+      until_ms,
+      detector: this.#detector.memory(),
+      standing: [...this.#standing],
+      stepped: [...this.#stepped],
+      newest_step: [...this.#newest_step],
+    });
+  }
+
   /** Reads what is new, judges it, and returns every standing finding; a cleared one is returned with value 0. */
   async analyse(now_ms: number, signal: AbortSignal): Promise<Finding[]> {
+    // silence of before a restart is none yet: what was sent meanwhile may be on its way
+    if (this.#restored) this.#arrived_ms = now_ms;
+    this.#restored = false;
     await this.#readNews(now_ms, signal);
     if (!this.#isSettling(now_ms)) {
       // silence counts by the records' own time while records still come: history is not a hang (contract: api.md)
@@ -107,6 +148,10 @@ export class JobWatch {
     return this.#options.rows_max ?? ROWS_MAX;
   }
 
+  get #block_steps(): number {
+    return this.#options.detector.block_steps ?? STRAGGLER_DEFAULTS.block_steps;
+  }
+
   get #lateness_ms(): number {
     return this.#options.detector.lateness_ms ?? STRAGGLER_DEFAULTS.lateness_ms;
   }
@@ -143,7 +188,7 @@ export class JobWatch {
     this.#detector.observe(record);
     this.#newest_ms = Math.max(this.#newest_ms, record.at_ms);
     this.#oldest_read_ms = Math.min(this.#oldest_read_ms, record.at_ms);
-    if (record.type !== 'step') return;
+    if (record.type !== 'step' || record.at_ms <= (this.#remembered_step.get(record.job) ?? -Infinity)) return;
     this.#stepped.set(record.job, now_ms);
     this.#newest_step.set(record.job, Math.max(this.#newest_step.get(record.job) ?? 0, record.at_ms));
   }

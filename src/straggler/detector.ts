@@ -37,6 +37,13 @@ export type StragglerDetector = {
   report(): StragglerReport;
   /** The whole state as JSON text, to continue elsewhere with `createStragglerDetector(options, text)`. */
   snapshot(): string;
+  /**
+   * The state in the same form, without what recent records give again (those that wait for their turn, all telemetry) and
+   * without jobs that were silent for a day. To continue, `observe` recent records: those that are in it change nothing.
+   */
+  memory(): string;
+  /** Time of the newest record that was judged, Unix ms; 0 before there is one. */
+  readonly until_ms: number;
 };
 
 /** Ranks that lag behind may report a block this much later than the first rank that passed it, ms. */
@@ -45,6 +52,8 @@ const OPEN_BLOCKS_MAX = 64;
 const JOBS_MAX = 4_096;
 const TOPOLOGIES_MAX = 64;
 const DURATIONS_MAX = 2_048;
+/** A job that was silent for longer has ended. */
+const REMEMBERED_MS = 86_400_000;
 
 type Held = { readonly rows: StragglerRow[] };
 
@@ -85,6 +94,10 @@ export function createStragglerDetector(options: Partial<StragglerOptions> = {},
     },
     report: () => reportOf(state, settings),
     snapshot: () => encodeState({ state, held }),
+    memory: () => encodeState({ state: lasting(state), held: { rows: [] } }),
+    get until_ms() {
+      return state.released_ms;
+    },
   };
 }
 
@@ -92,6 +105,14 @@ type Engine = { readonly state: DetectorState; readonly options: StragglerOption
 
 function newState(): DetectorState {
   return { jobs: new Map(), gpus: new Map(), hosts: new Map(), nics: new Map(), released_ms: 0, forced_count: 0 };
+}
+
+function lasting(state: DetectorState): DetectorState {
+  const since_ms = state.released_ms - REMEMBERED_MS;
+  const isRecent = ({ progress, topologies }: JobState): boolean =>
+    Math.max(progress.at_ms ?? 0, progress.evidence_ms, topologies.at(-1)?.at_ms ?? 0) >= since_ms;
+  const jobs = new Map([...state.jobs].filter(([, job]) => isRecent(job)));
+  return { ...state, jobs, gpus: new Map(), hosts: new Map(), nics: new Map() };
 }
 
 function middleTime(rows: readonly StragglerRow[]): number {

@@ -56,6 +56,7 @@ export function addActivity(context: HangContext, row: GpuRow): void {
 /** Phase changes are progress; the longest checkpoint so far says how long the next may take. */
 export function addPhase(context: HangContext, row: PhaseRow): void {
   const { progress } = context.job;
+  if (row.at_ms < (progress.at_ms ?? -Infinity)) return; // known, or passed by what came after it
   if (row.state === 'begin') {
     progress.phase = row.phase;
     progress.phase_since_ms = row.at_ms;
@@ -70,7 +71,7 @@ export function addPhase(context: HangContext, row: PhaseRow): void {
 function addEvidence(progress: Progress, at_ms: number): void {
   progress.evidence_ms = Math.max(progress.evidence_ms, at_ms);
   const bucket = Math.floor(at_ms / EVIDENCE_BUCKET_MS);
-  if (bucket === progress.evidence_bucket || progress.at_ms === null || at_ms <= progress.at_ms) return;
+  if (bucket <= progress.evidence_bucket || progress.at_ms === null || at_ms <= progress.at_ms) return;
   progress.evidence_bucket = bucket;
   progress.evidence_count++;
 }

@@ -1,15 +1,19 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { OUTBOX, RETRAIN_DECISIONS } from '../../src/control/collections.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import { parseUsd } from '../../src/core/money.ts';
 import { seededRandom } from '../../src/core/random.ts';
+import type { LeewayRecord } from '../../src/core/records.ts';
 import { Analysis, type AnalysisOptions, type Watches } from '../../src/pipeline/analyse.ts';
+import { loadJobMemory, saveJobMemory } from '../../src/pipeline/job-memory.ts';
 import { JobWatch } from '../../src/pipeline/job-watch.ts';
 import { ModelWatch } from '../../src/pipeline/model-watch.ts';
 import { Retraining } from '../../src/pipeline/retrain.ts';
 import { loadModelStates, saveModelStates } from '../../src/read/models.ts';
 import type { RetrainPolicy } from '../../src/retrain/policy.ts';
 import { ruleOf } from '../incident/fixtures.ts';
+import { simulate } from '../straggler/simulator.ts';
 import { destinationOf, type House, openHouse } from './desk-house.ts';
 import { type LiveStore, openLiveStore, traffic } from './live-store.ts';
 
@@ -45,11 +49,11 @@ function worker(house: House, holder: string, changes: Partial<AnalysisOptions> 
 }
 
 /** Watches as a worker begins with. */
-async function watchesOf({ control }: House): Promise<Watches> {
+async function watchesOf({ control, clock }: House, history_ms = 960_000): Promise<Watches> {
   const windows = { window_ms: WINDOW_MS, rows_min: 50, reference_rows: 500, false_alarms_per_month: 1 };
   const restored = await loadModelStates(control);
   return {
-    jobs: new JobWatch(live.store, { detector: {}, history_ms: 960_000 }),
+    jobs: new JobWatch(live.store, { detector: {}, history_ms }, await loadJobMemory(control, clock.now_ms())),
     models: new ModelWatch(live.store, { ...windows, hysteresis_windows: () => 4 }, restored),
   };
 }
@@ -76,6 +80,7 @@ function optionsOf(house: House, holder: string): AnalysisOptions {
     ownFindings: async () => [],
     externalFindings: async () => [],
     saveModels: (states, now_ms) => saveModelStates(control, states, now_ms),
+    saveJobs: (memory, now_ms) => saveJobMemory(control, memory, now_ms),
     holder,
     onAnalysed: () => undefined,
     onFinding: () => undefined,
@@ -201,6 +206,40 @@ test(`drift that goes on stays one incident when a worker takes over that last a
   }
   expect(await reference()).toBe(before.reference);
   expect(await house.incidents()).toMatchObject([{ id: before.incidents[0]?.id, state: 'firing' }]);
+});
+
+test('a slow rank stays one incident when a worker takes over long after it became slow', async () => {
+  const slow = ruleOf(JSON.parse(await readFile('alerts/rules/straggler.slow_rank.json', 'utf8')));
+  await using house = await openHouse({ rules: [slow] });
+  await house.clock.advance(5 * 86_400_000); // nothing of other tests is recent to it
+  const faults = [{ kind: 'gpu_slow', rank: 3, ratio: 0.25, from: 150 }] as const;
+  const { records } = simulate({ seed: 31, dp: 8, steps: 400, faults });
+  const first_ms = Math.min(...records.map((record) => ('at_ms' in record ? record.at_ms : Infinity)));
+  const start_ms = house.clock.now_ms();
+  const job = records.map(
+    (record) =>
+      ({ ...record, at_ms: (record as { at_ms: number }).at_ms - first_ms + start_ms }) as LeewayRecord & {
+        at_ms: number;
+      },
+  );
+  const begin = () => watchesOf(house, 120_000); // less than it took the incident
+  const first = worker(house, 'first', { begin });
+  for (let minute = 0; minute < 11; minute++) {
+    const from_ms = house.clock.now_ms();
+    await live.put(job.filter(({ at_ms }) => at_ms >= from_ms && at_ms < from_ms + 60_000));
+    await house.clock.advance(57_000); // longer than the lease: each time as after a break
+    await first.once(signal);
+    await house.clock.advance(3_000); // what it found may have been history that is still coming
+    await first.once(signal);
+  }
+  const [opened] = await house.incidents();
+  expect(opened).toMatchObject({ state: 'firing', job: 'sim-31' });
+  const second = worker(house, 'second', { begin });
+  for (let look = 0; look < 20; look++) {
+    await house.clock.advance(look % 2 === 0 ? 597_000 : 3_000);
+    await second.once(signal);
+  }
+  expect(await house.incidents()).toMatchObject([{ id: opened?.id, state: 'firing' }]);
 });
 
 test('a worker that was away for as long as a lease begins with what is kept, one that held it goes on', async () => {
