@@ -154,6 +154,30 @@ describe.skipIf(missing !== null)(`the fleet ${missing ?? `(seed ${seed})`}`, ()
     expect(accounts.written).toMatchObject({ sequences_missing: 0, stored: samples + 2, in_flight: 0 });
     const { items } = await get<List<{ id: string }>>(console, '/api/v1/series?metric=load');
     expect(items).toHaveLength(2);
+    const { items: sources } = await get<List<{ source: string; accepted: number }>>(console, '/api/v1/sources');
+    expect(sources.map(({ source, accepted }) => [source, accepted])).toContainEqual(['node-1', records]);
+    await eventually('the account in the metrics of the worker', async () => {
+      const line = `leeway_delivery_stored_records{source="node-1"} ${records}\n`;
+      return (await (await fetch(`${running.worker.url}/metrics`)).text()).includes(line);
+    });
+    await kafka.kill();
+    const statuses = () =>
+      Promise.all(
+        [running.gateway, running.worker, console].map(async ({ url }) => (await fetch(`${url}/readyz`)).status),
+      );
+    expect(await statuses()).toEqual([503, 503, 200]); // a console needs no Kafka
+    for (const { url } of [running.gateway, console]) expect((await fetch(`${url}/metrics`)).status).toBe(200);
+    await kafka.restart();
+    await eventually('ready with Kafka', async () => (await statuses()).every((status) => status === 200));
+    await postgres.stop();
+    expect(await statuses()).toEqual([200, 503, 503]); // a gateway acknowledges without PostgreSQL …
+    expect(await sendAll(() => running.gateway, 1)).toBe(20); // … and does
+    const shown = await (await fetch(`${running.worker.url}/metrics`)).text();
+    expect(shown).toMatch(/^leeway_frames_stored_total [1-9]/m);
+    expect(shown).not.toContain('leeway_incidents{');
+    expect(shown).toMatch(/^leeway_scrape_errors_total\{reading="incidents"\} [1-9]/m);
+    await postgres.restart();
+    await eventually('ready with PostgreSQL', async () => (await statuses()).every((status) => status === 200));
     for (const service of [running.gateway, running.worker]) {
       service.kill('SIGTERM');
       expect((await service.ended).code).toBe(0);
