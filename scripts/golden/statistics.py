@@ -3,8 +3,10 @@
 Usage: python3 -m venv /tmp/venv && /tmp/venv/bin/pip install scipy && /tmp/venv/bin/python scripts/golden/statistics.py
 """
 import json
+import math
 import pathlib
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import scipy
@@ -96,6 +98,40 @@ def proportions():
     return result
 
 
+def hypergeometric_tail(hx, nx, hy, ny, upwards):
+    """P(hits of y >= observed) or P(<= observed) in exact rational arithmetic, rounded once."""
+    hits, total = hx + hy, math.comb(nx + ny, hx + hy)
+    low, high = (hy, min(hits, ny)) if upwards else (max(0, hits - nx), hy)
+    term = math.comb(ny, low) * math.comb(nx, hits - low)
+    ways = term
+    for k in range(low, high):
+        term = term * (ny - k) * (hits - k) // ((k + 1) * (nx - hits + k + 1))
+        ways += term
+    return float(Fraction(ways, total))
+
+
+FISHER = [
+    (3, 10, 7, 12), (8, 500, 2, 20), (0, 3000, 40, 3000), (250, 5000, 5000, 5000), (0, 400, 400, 400),
+    (0, 520, 500, 520), (0, 5000, 3000, 3000), (3000, 3000, 0, 5000), (2500, 5000, 0, 5000), (0, 5000, 900, 5000),
+    (500, 5000, 5000, 5000), (4000, 8000, 0, 2000), (0, 20000, 4000, 20000), (1, 1, 0, 20000), (0, 5000, 760, 5000),
+    (0, 5000, 950, 5000), (0, 5000, 970, 5000), (0, 5000, 990, 5000), (0, 5000, 1000, 5000),
+]
+
+
+def fisher():
+    """Tables whose p-value is ordinary, below 1e-308 (no normal double) and below 5e-324 (no double at all)."""
+    result = []
+    for table in FISHER:
+        hx, nx, hy, ny = table
+        greater, less = (hypergeometric_tail(*table, upwards) for upwards in (True, False))
+        both = [[hy, ny - hy], [hx, nx - hx]]
+        for side, exact in (("greater", greater), ("less", less)):
+            p = stats.fisher_exact(both, alternative=side).pvalue
+            assert math.isclose(p, exact, rel_tol=1e-6, abs_tol=1e-300), (table, side, p, exact)
+        result.append({"table": table, "greater": greater, "less": less})
+    return result
+
+
 def laws():
     return {
         "gammaln": [[x, float(special.gammaln(x))] for x in [0.1, 0.5, 1, 2, 3.7, 9.99, 10, 55.5, 1e3, 1e6, 1e9]],
@@ -111,6 +147,7 @@ def main():
     write("kstwo", {"rows": kstwo()})
     write("tables", {"cases": tables()})
     write("proportions", {"cases": proportions()})
+    write("fisher-exact", {"cases": fisher()})
     write("laws", laws())
     p = [0.01, 0.04, 0.03, 0.005, 0.55, 0.04]
     write("benjamini-hochberg", {"p": p, "q": stats.false_discovery_control(p).tolist()})

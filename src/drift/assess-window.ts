@@ -1,3 +1,4 @@
+import { assert } from '../core/assert.ts';
 import { advanceEvidence, type Evidence } from './evidence.ts';
 import { type FeatureTest, testFeature } from './feature-test.ts';
 import type { Reference, WindowCounts } from './reference.ts';
@@ -116,11 +117,15 @@ function coverage(reference: Reference, window: WindowCounts, rows: number): num
   return received / (rows * entries.length);
 }
 
-/** Holm 1979: the k-th smallest p-value is held against alpha / (tests − k + 1), until one fails. */
+/**
+ * Holm 1979: the k-th smallest p-value is held against alpha / (tests − k + 1), until one fails. A p-value that is no
+ * number is a programmer's error: as the first it would leave every feature undecided, and that reads as unchanged.
+ */
 function verdicts(
   tests: readonly { readonly name: string; readonly test: FeatureTest }[],
   options: AssessOptions,
 ): FeatureVerdict[] {
+  for (const { name, test } of tests) assert(test.p_value >= 0 && test.p_value <= 1, `p-value of ${name} in [0, 1]`);
   const ordered = tests.toSorted((a, b) => a.test.p_value - b.test.p_value || (a.name < b.name ? -1 : 1));
   const movement = ordered.reduce((sum, { test }) => sum + Math.max(0, test.psi_debiased ?? 0), 0);
   const effect_min = options.effect_min ?? EFFECT_MIN;

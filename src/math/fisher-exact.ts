@@ -30,7 +30,14 @@ export function fisherTwoSided(table: Proportions): number {
   return Math.min(1, 2 * Math.min(fisherGreater(table), fisherLess(table)));
 }
 
-/** Sum of the hypergeometric probabilities from the observed hits towards `to`, from one logarithm and ratios. */
+/**
+ * Sum of the hypergeometric probabilities from the observed hits towards `to`, from one logarithm and ratios. 0 only
+ * where the sum is below the smallest double (5e-324).
+ *
+ * The sum, counted in first terms, overflows only when the way to `to` climbs over the mode. Then every term left out
+ * lies on the other side of the first, is smaller than it (the law has one mode) and the first is below 1e-308: with at
+ * most n terms left out the sum is 1 to every digit of a double.
+ */
 function tail({ hits_x, n_x, hits_y: from, n_y }: Proportions, to: number): number {
   const hits = hits_x + from;
   const step = to >= from ? 1 : -1;
@@ -42,7 +49,8 @@ function tail({ hits_x, n_x, hits_y: from, n_y }: Proportions, to: number): numb
     const inverse = (k * (n_x - hits + k)) / ((n_y - k + 1) * (hits - k + 1));
     term *= step === 1 ? ratio : inverse;
     sum += term;
+    if (sum === Infinity) return 1;
     if (term < sum * 1e-17) break;
   }
-  return Math.min(1, Math.exp(first) * sum);
+  return Math.min(1, Math.exp(first + Math.log(sum)));
 }

@@ -254,6 +254,29 @@ describe('leeway drift', () => {
     expect(feature(text, 'x')).toMatchObject({ drifted: true, missing: { current: 1 } });
   });
 
+  it('reports the strongest drift: a column that is empty now, and the other drifted columns beside it', async () => {
+    // 0 of 5,000 missing against 5,000 of 5,000: p = 2 / (10,000 over 5,000), about 1e-3008, which no double holds
+    const column = (cell: (row: number) => string): string =>
+      `lost,kept,turned\n${Array.from({ length: 5000 }, (_, row) => cell(row)).join('\n')}\n`;
+    await write(
+      'full.csv',
+      column((row) => `${row % 17},${row % 11},a`),
+    );
+    await write(
+      'lost.csv',
+      column((row) => `,${row % 11},b`),
+    );
+    const argv = ['--reference', 'full.csv', '--current', 'lost.csv'];
+    const found = await report(...argv);
+    expect(found.features.map(({ name, p_value, q_value, drifted }) => [name, p_value, q_value, drifted])).toEqual([
+      ['lost', 0, 0, true],
+      ['kept', 1, 1, false],
+      ['turned', 0, 0, true],
+    ]);
+    expect(feature(found, 'lost').missing).toEqual({ reference: 0, current: 1, p_value: 0 });
+    expect((await call([...argv, '--fail-on', 'large'])).code).toBe(6);
+  });
+
   it('takes kinds from --types, and columns from --columns and --exclude', async () => {
     await write('types.json', '{"steps":"categorical"}');
     const pair = ['--reference', 'ref.csv', '--current', 'cur.csv'];

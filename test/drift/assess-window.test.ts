@@ -152,3 +152,30 @@ describe('assessWindow without enough data', () => {
     expect(assessWindow(reference, window, { alpha: 0.01, rows_min: 30 }).coverage_ratio).toBe(1);
   });
 });
+
+describe('assessWindow on the strongest drift', () => {
+  // p-values below 5e-324, the smallest double: they must read as 0, never as "no change"
+  const flag = (row: number, country: string | null): FeatureRow => ({
+    country,
+    device: row % 2 === 0 ? 'phone' : 'desk',
+  });
+  const reference = freezeReference(
+    Array.from({ length: 5000 }, (_, row) => flag(row, row % 10 === 0 ? 'rare' : 'common')),
+  );
+  it.each([
+    ['a feature that is missing in every row', null],
+    ['a feature that holds only its rare category', 'rare'],
+  ])('finds %s of 5,000 rows', (_, value) => {
+    const verdict = assess(
+      reference,
+      Array.from({ length: 5000 }, (__, row) => flag(row, value)),
+      1e-6,
+    );
+    expect(verdict).toMatchObject({ status: 'drift', min_p: 0 });
+    expect(verdict.e_value).toBeGreaterThan(1e100); // ½ / √5e-324 = 2e161
+    expect(verdict.features).toMatchObject([
+      { name: 'country', p_value: 0, drifted: true },
+      { name: 'device', p_value: 1, drifted: false },
+    ]);
+  });
+});

@@ -17,3 +17,7 @@ it('leaves out what was not tested and needs no test at all', () => {
   expect(benjaminiHochberg([null, 0.03, null])).toEqual([null, 0.03, null]);
   expect(benjaminiHochberg([])).toEqual([]);
 });
+
+it.each([Number.NaN, -0.01, 1.01, Number.POSITIVE_INFINITY])('refuses %d, which is no p-value', (p) => {
+  expect(() => benjaminiHochberg([0.5, p, null])).toThrow(`a p-value must lie from 0 to 1, got ${p}`);
+});
