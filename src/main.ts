@@ -1,4 +1,5 @@
 import { type Command, helpOf, nearest, type Terminal } from './cli/command.ts';
+import { StandardOutput } from './cli/standard-output.ts';
 import { ERRORS, EXIT, LeewayError } from './core/errors.ts';
 import { version } from './files/version.ts';
 
@@ -19,9 +20,14 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
 
 /** Entry of the process: parses the command's name, runs it, turns failures into one line and an exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const terminal = processTerminal();
+  const abort = new AbortController();
+  const output = new StandardOutput(process.stdout, () => abort.abort('EPIPE'));
+  process.stderr.on('error', () => undefined); // what standard error does not take is dropped: there is no one to tell
+  const terminal = processTerminal(output, abort);
+  const code = await dispatch(argv, terminal).catch((error: unknown) => report(error, terminal));
   try {
-    return await dispatch(argv, terminal);
+    await output.written();
+    return code;
   } catch (error) {
     return report(error, terminal);
   }
@@ -82,12 +88,11 @@ function report(error: unknown, terminal: Terminal): number {
   return ERRORS[error.code].exit;
 }
 
-function processTerminal(): Terminal {
-  const abort = new AbortController();
+function processTerminal(output: StandardOutput, abort: AbortController): Terminal {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
   const isTerminal = process.stdout.isTTY === true;
   return {
-    out: (text) => void process.stdout.write(text),
+    out: (text) => output.write(text),
     err: (text) => void process.stderr.write(text),
     stdin: process.stdin,
     cwd: process.cwd(),

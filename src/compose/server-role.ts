@@ -22,7 +22,8 @@ import { listen } from '../server/listen.ts';
 import { createServer } from '../server/server.ts';
 import type { Services } from '../server/services.ts';
 import { openTokens } from '../server/tokens.ts';
-import { createLogger } from '../telemetry/logger.ts';
+import { LOG_LINES_DROPPED, logLines } from '../telemetry/log-lines.ts';
+import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { createServiceMetrics } from '../telemetry/metrics.ts';
 import { Quarantine } from '../transport/quarantine.ts';
 import { verifyWebhook } from '../transport/webhook-signature.ts';
@@ -128,8 +129,8 @@ function acknowledgedLog({ loaded, clock, logger }: Ground, { control }: Doors):
 function groundOf(loaded: LoadedConfig): Ground {
   const { level, format } = loaded.config.log;
   const isTerminal = process.stderr.isTTY === true;
-  const write = (line: string): void => void process.stderr.write(line);
-  const logger = createLogger({ level, format, isTerminal, color: isTerminal, write });
+  const write = logLines(process.stderr, (lines_count) => logger.warn({ lines_count }, LOG_LINES_DROPPED));
+  const logger: Logger = createLogger({ level, format, isTerminal, color: isTerminal, write });
   const onUnread = (reading: string, error: unknown): void =>
     logger.warn({ reading, error: String(error) }, 'a scrape is without these metrics; this is told once');
   return { loaded, clock: systemClock, logger, metrics: createServiceMetrics(version(), { onUnread }) };

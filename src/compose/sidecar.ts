@@ -8,6 +8,7 @@ import { integerBelow, systemRandom } from '../core/random.ts';
 import type { LinkGap } from '../formats/link-batch.ts';
 import type { Publisher } from '../pipeline/publish.ts';
 import { lockDataDir } from '../store/data-dir-lock.ts';
+import { LOG_LINES_DROPPED, logLines } from '../telemetry/log-lines.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import type { SpoolDisk } from '../transport/disk.ts';
 import { reserveBytes } from '../transport/disk-space.ts';
@@ -64,12 +65,12 @@ export async function runSidecar(loaded: LoadedConfig, options: RunOptions): Pro
     token_file === null ? null : ((await loaded.readSecret(token_file))[0] ?? null);
   await readToken(); // an unreadable token must stop the start, not the first batch
   const clock = systemClock;
-  const logger = createLogger({
+  const logger: Logger = createLogger({
     level: config.log.level,
     format: config.log.format,
     isTerminal: process.stderr.isTTY === true,
     color: process.stderr.isTTY === true,
-    write: (line) => void process.stderr.write(line),
+    write: logLines(process.stderr, (lines_count) => logger.warn({ lines_count }, LOG_LINES_DROPPED)),
   });
   await using stack = new AsyncDisposableStack();
   stack.use(await lockDataDir(paths.data_dir)); // the workloads' socket and the spool lie there

@@ -45,6 +45,7 @@ export const ERRORS = {
   'LW-RECORD-DEPTH': { exit: EXIT.data, status: 400, title: 'record nested too deep' },
   'LW-RECORD-KEY': { exit: EXIT.data, status: 400, title: 'forbidden key in record' },
   'LW-RECORD-CLOCK': { exit: EXIT.data, status: 400, title: 'record more than a day ahead of the clock' },
+  'LW-OUTPUT': { exit: EXIT.internal, status: 500, title: 'output not writable' },
   'LW-FRAME-VERSION': { exit: EXIT.data, status: 500, title: 'written by a newer version' },
   'LW-NOT-FOUND': { exit: EXIT.not_found, status: 404, title: 'not found' },
   'LW-METHOD': { exit: EXIT.usage, status: 405, title: 'method not allowed' },

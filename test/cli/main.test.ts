@@ -1,11 +1,15 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test, vi } from 'vitest';
 import { type Command, helpOf } from '../../src/cli/command.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { freePort } from '../integration/leeway-process.ts';
 
 // Real processes on a machine that may be busy with other tests.
 vi.setConfig({ testTimeout: 20_000 });
@@ -121,12 +125,12 @@ describe.skipIf(old === null)(`under the machine's own older Node (${old ?? 'SKI
     const child = spawn(node, [LAUNCHER, ...argv], { cwd: directory.path, stdio: ['ignore', 'ignore', 'pipe'] });
     try {
       await new Promise<void>((resolve, reject) => {
-        let text = '';
+        let said = '';
         child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-          text += chunk;
-          if (text.includes('leeway is ready at')) resolve();
+          said += chunk;
+          if (said.includes('leeway is ready at')) resolve();
         });
-        child.once('exit', () => reject(new Error(text)));
+        child.once('exit', () => reject(new Error(said)));
       });
       child.kill(signal);
       expect(await once(child, 'exit')).toEqual([0, null]);
@@ -152,6 +156,68 @@ test('without any Node 24 the launcher says in one line what to do, exit 69', as
   expect(ran.err).toMatch(
     /^error\[LW-USAGE\]: Leeway needs Node\.js 24\.12 or newer, this is [^\n]+ "npm ci" [^\n]+\n$/,
   );
+});
+
+/** Runs the launcher with standard output, standard error or both into a file that no byte can be written to. */
+async function intoFull(argv: readonly string[], streams: 'out' | 'err'): Promise<Ran> {
+  await using full = await open('/dev/full', 'w');
+  const [out, err] = streams === 'out' ? ([full.fd, 'pipe'] as const) : (['pipe', full.fd] as const);
+  const child = spawn(process.execPath, [LAUNCHER, ...argv], { cwd: ROOT, stdio: ['ignore', out, err] });
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  const said = (stream: Readable | null): Promise<string> => (stream === null ? Promise.resolve('') : text(stream));
+  const [told, error] = await Promise.all([said(child.stdout), said(child.stderr)]);
+  return { code: (await ended)[0], out: told, err: error };
+}
+
+describe.skipIf(!existsSync('/dev/full'))('a stream that cannot be written (/dev/full)', () => {
+  test.each([[['--version']], [['--help']], [['config', '--format', 'json']]])(
+    'leeway %j says in one line that its answer is not whole, exit 1',
+    async (argv) => {
+      const { code, err } = await intoFull(argv, 'out');
+      expect([code, err.split('\n').length]).toEqual([1, 2]);
+      expect(err).toMatch(/^error\[LW-OUTPUT\]: standard output: cannot be written \(ENOSPC\)/);
+    },
+  );
+
+  test('an error that cannot be told keeps its exit code', async () => {
+    expect(await intoFull(['sevre'], 'err')).toEqual({ code: 2, out: '', err: '' });
+    expect(await intoFull(['sevre'], 'out')).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/^error\[LW-USAGE\][^\n]+\n$/),
+    });
+  });
+
+  test('the service serves on, and drains at SIGTERM, when no line of its log can be written', async () => {
+    await using directory = await scratchDirectory();
+    await using full = await open('/dev/full', 'w');
+    const port = await freePort();
+    const argv = ['serve', '--port', String(port), '--data-dir', join(directory.path, 'data')];
+    const child = spawn(process.execPath, [LAUNCHER, ...argv], {
+      cwd: directory.path,
+      stdio: ['ignore', 'ignore', full.fd],
+    });
+    const ended = once(child, 'exit');
+    try {
+      const healthy = (): Promise<boolean> =>
+        fetch(`http://127.0.0.1:${port}/healthz`).then(
+          (answer) => answer.ok,
+          () => false,
+        );
+      await vi.waitUntil(() => child.exitCode !== null || healthy(), { timeout: 15_000 });
+      expect(child.exitCode).toBeNull();
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+});
+
+test('a reader that leaves early (| head -1) ends a command quietly', async () => {
+  const child = spawn(process.execPath, [LAUNCHER, '--help'], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stdout.destroy();
+  const [err, [code]] = await Promise.all([text(child.stderr), once(child, 'close') as Promise<[number | null]>]);
+  expect([code, err]).toEqual([0, '']);
 });
 
 test('leeway --version is measured: the median of five runs', async () => {
