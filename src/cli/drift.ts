@@ -38,7 +38,11 @@ const sets = defineCommand({
     explain: { type: 'boolean', about: 'which bins and categories moved' },
     strict: { type: 'boolean', about: 'a bad record ends the command' },
     format: { type: 'string', value: 'json|table', default: 'table', about: 'output' },
-    'fail-on': { type: 'string', value: 'LEVEL', about: 'exit 6 on drift of at least any, small, medium or large' },
+    'fail-on': {
+      type: 'string',
+      value: 'LEVEL',
+      about: 'exit 6 on drift of at least any, small, medium or large, 3 when nothing was compared',
+    },
   },
   positionals_max: 1,
   run: async ({ values, positionals, terminal }) => {
@@ -69,10 +73,26 @@ const sets = defineCommand({
         ? `${JSON.stringify(document(report, { exact: options.exact, explain: values.explain, duration_ms, rejects }))}\n`
         : table(report, { explain: values.explain, color: terminal.color, rejected: rejects.count }),
     );
-    const failing = fail_on === null ? [] : (FAIL_LEVELS[fail_on] ?? []);
-    return report.features.some((feature) => failing.includes(feature.severity)) ? EXIT.findings : EXIT.done;
+    return fail_on === null ? EXIT.done : gate(report, FAIL_LEVELS[fail_on] ?? []);
   },
 });
+
+/**
+ * The exit code under `--fail-on`. A comparison of nothing passes no gate: LW-INPUT, exit 3. A column that the current
+ * data lack is a finding at every level, as one without a value is.
+ */
+function gate({ features, dataset, rows }: SetsReport, failing: readonly Severity[]): number {
+  if (dataset.features_tested === 0) {
+    const reasons = [...new Set(features.map(({ reason }) => reason))].join(', ');
+    throw new LeewayError(
+      'LW-INPUT',
+      `no column was compared (${reasons === '' ? 'there is none' : reasons}): ${rows.reference} reference rows, ` +
+        `${rows.current} current rows, expected a column with enough rows in both; nothing is known of drift`,
+    );
+  }
+  const found = features.some(({ severity, reason }) => failing.includes(severity) || reason === 'column_missing');
+  return found ? EXIT.findings : EXIT.done;
+}
 
 /** `leeway drift`. Its second form has options of its own, so it is told apart before they are read. */
 export const command: Command = {

@@ -24,7 +24,7 @@ const options = {
   format: { type: 'string', about: 'table or json', value: 'FORMAT', default: 'table' },
   'fail-on': {
     type: 'string',
-    about: 'exit 6 when there is an incident of this severity: any, warn, page',
+    about: 'exit 6 when there is an incident of this severity: any, warn, page; 3 when nothing was watched',
     value: 'SEVERITY',
   },
   strict: { type: 'boolean', about: 'a record that cannot be read ends the command with exit 3' },
@@ -66,7 +66,7 @@ async function run({ values, terminal }: Arguments<typeof options>): Promise<num
   if (values.format === 'json')
     terminal.out(`${JSON.stringify({ ...report, rejected: rejected.listed, rejected_count: rejected.count })}\n`);
   else terminal.out(tableOf(report, rejected.count));
-  return isFailure(report, values['fail-on']) ? EXIT.findings : EXIT.done;
+  return gate(report, values['fail-on'], rejected.count);
 }
 
 function check(
@@ -170,9 +170,17 @@ function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERRORS, code);
 }
 
-function isFailure(report: StragglerReport, failOn: string | undefined): boolean {
-  if (failOn === undefined) return false;
-  return report.incidents.some((incident) => failOn !== 'page' || incident.severity === 'page');
+/** The exit code; under `--fail-on` records that tell of no job pass no gate: LW-INPUT, exit 3. */
+function gate(report: StragglerReport, failOn: string | undefined, rejected_count: number): number {
+  if (failOn === undefined) return EXIT.done;
+  if (report.jobs.length === 0)
+    throw new LeewayError(
+      'LW-INPUT',
+      `no training records found (${rejected_count} rejected), expected job, step or collective records of events.md; ` +
+        'nothing is known of stragglers, --format json lists what was rejected',
+    );
+  const found = report.incidents.some((incident) => failOn !== 'page' || incident.severity === 'page');
+  return found ? EXIT.findings : EXIT.done;
 }
 
 function tableOf(report: StragglerReport, rejected_count: number): string {

@@ -160,4 +160,14 @@ describe('leeway stragglers', () => {
     await expect(call(['--input', '-', '--gpu-usd-per-hour', '1e3'])).rejects.toMatchObject({ code: 'LW-USAGE' });
     await expect(call(['--input', 'missing.ndjson'])).rejects.toMatchObject({ code: 'LW-INPUT-FILE' });
   });
+
+  test('passes no gate on records that tell of no job: exit 3 under --fail-on, a report without', async () => {
+    const unreadable = 'not a record\n'.repeat(50);
+    expect((await call(['--input', '-'], unreadable)).out).toContain('50 records rejected');
+    for (const input of [unreadable, ''])
+      await expect(call(['--input', '-', '--fail-on', 'any'], input)).rejects.toMatchObject({
+        code: 'LW-INPUT',
+        message: expect.stringContaining(`no training records found (${input === '' ? 0 : 50} rejected)`),
+      });
+  });
 });
