@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { type Command, helpOf, nearest, type Terminal } from './cli/command.ts';
 import { StandardOutput } from './cli/standard-output.ts';
 import { ERRORS, EXIT, LeewayError } from './core/errors.ts';
@@ -23,8 +24,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   const abort = new AbortController();
   const output = new StandardOutput(process.stdout, () => abort.abort('EPIPE'));
   process.stderr.on('error', () => undefined); // what standard error does not take is dropped: there is no one to tell
-  const terminal = processTerminal(output, abort);
-  const code = await dispatch(argv, terminal).catch((error: unknown) => report(error, terminal));
+  const terminal = processTerminal(output, abort.signal);
+  const code = await dispatch(argv, terminal, signalsTo(abort)).catch((error: unknown) => report(error, terminal));
   try {
     await output.written();
     return code;
@@ -33,7 +34,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function dispatch(argv: readonly string[], terminal: Terminal): Promise<number> {
+async function dispatch(argv: readonly string[], terminal: Terminal, drainOnSignal: () => void): Promise<number> {
   const [name, ...rest] = argv;
   if (name === '--version' || name === '-v') {
     terminal.out(`${version()}\n`);
@@ -49,6 +50,7 @@ async function dispatch(argv: readonly string[], terminal: Terminal): Promise<nu
     terminal.out(helpOf(command));
     return EXIT.done;
   }
+  if (command.drains) drainOnSignal();
   return command.run(rest, terminal);
 }
 
@@ -75,6 +77,19 @@ async function overview(): Promise<string> {
   ].join('\n');
 }
 
+/**
+ * Returns what makes SIGINT and SIGTERM abort. Until then they end the process, as the system has it; the first process
+ * of a container has to see to that itself.
+ */
+function signalsTo(abort: AbortController): () => void {
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const end = (signal: NodeJS.Signals): never => process.exit(128 + constants.signals[signal]);
+  if (process.pid === 1) for (const signal of signals) process.once(signal, end);
+  return () => {
+    for (const signal of signals) process.off(signal, end).once(signal, () => abort.abort(signal));
+  };
+}
+
 function report(error: unknown, terminal: Terminal): number {
   if (!(error instanceof LeewayError)) {
     const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -88,8 +103,7 @@ function report(error: unknown, terminal: Terminal): number {
   return ERRORS[error.code].exit;
 }
 
-function processTerminal(output: StandardOutput, abort: AbortController): Terminal {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
+function processTerminal(output: StandardOutput, signal: AbortSignal): Terminal {
   const isTerminal = process.stdout.isTTY === true;
   return {
     out: (text) => output.write(text),
@@ -98,6 +112,6 @@ function processTerminal(output: StandardOutput, abort: AbortController): Termin
     cwd: process.cwd(),
     isTerminal,
     color: isTerminal && process.env['NO_COLOR'] === undefined,
-    signal: abort.signal,
+    signal,
   };
 }

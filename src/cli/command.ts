@@ -33,7 +33,7 @@ export type Terminal = {
   readonly cwd: string;
   readonly isTerminal: boolean;
   readonly color: boolean;
-  /** Aborted by SIGINT or SIGTERM. */
+  /** Aborted by SIGINT or SIGTERM where the command drains, and when the reader of standard output is gone. */
   readonly signal: AbortSignal;
 };
 
@@ -50,6 +50,8 @@ export type Command = {
   readonly examples: readonly string[];
   readonly options: Options;
   readonly positionals_max: number;
+  /** SIGINT and SIGTERM abort `terminal.signal` and the command ends in order; of another they end the process at once. */
+  readonly drains: boolean;
   readonly run: (argv: readonly string[], terminal: Terminal) => Promise<number>;
 };
 
@@ -65,12 +67,14 @@ export function defineCommand<const Of extends Options>(definition: {
   readonly examples: readonly [string, string, ...string[]];
   readonly options: Of;
   readonly positionals_max?: number;
+  readonly drains?: boolean;
   readonly run: (args: Arguments<Of>) => Promise<number>;
 }): Command {
   const positionals_max = definition.positionals_max ?? 0;
   return {
     ...definition,
     positionals_max,
+    drains: definition.drains ?? false,
     run: (argv, terminal) => {
       const parsed = parse(definition.name, definition.options, positionals_max, argv);
       return definition.run({

@@ -63,22 +63,20 @@ async function intakeOfFiles(paths: readonly string[], terminal: Terminal): Prom
         `${path} has an unknown format, expected .ndjson, .jsonl, .csv, .parquet (also .gz, .zst) or -`,
       );
   const intake = new CostIntake();
-  for (const path of paths) await readInto(intake, { path, cwd: terminal.cwd, stdin: terminal.stdin }, terminal.signal);
+  for (const path of paths) await readInto(intake, { path, cwd: terminal.cwd, stdin: terminal.stdin });
   return intake;
 }
 
-async function readInto(intake: CostIntake, place: InputPlace, signal: AbortSignal): Promise<void> {
+async function readInto(intake: CostIntake, place: InputPlace): Promise<void> {
   const { path } = place;
   if (formatOf(path) === 'ndjson') {
     for await (const { text, line } of readLines(place)) {
-      signal.throwIfAborted();
       intake.addLine(text, { path, line });
     }
     return;
   }
   let row = 0; // data rows; the header of a CSV file is line 1
   for await (const batch of readTable(place, ({ line, reason }) => intake.refuse({ path, line }, reason))) {
-    signal.throwIfAborted();
     for (const cells of batch.rows) intake.addValue(recordOfCells(batch.columns, cells), { path, line: ++row + 1 });
   }
 }

@@ -21,6 +21,7 @@ export const command = defineCommand({
     format: { type: 'string', value: 'FORMAT', about: 'text or json', default: 'text' },
   },
   positionals_max: IDS_MAX,
+  drains: true,
   run: async ({ values, positionals, terminal }) => {
     const [action, ...ids] = positionals;
     const { all, format } = values;

@@ -26,6 +26,7 @@ export const command = defineCommand({
     report: { type: 'string', value: 'FILE', about: 'write what was found as JSON' },
     port: { type: 'string', value: 'P', about: 'port of the console; 0 takes a free one', default: '8787' },
   },
+  drains: true,
   run: async ({ values, terminal }) => {
     const seed =
       values.seed === undefined ? integerBelow(systemRandom, 1_000_000) : whole('seed', values.seed, 0, 2 ** 31);

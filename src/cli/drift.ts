@@ -111,16 +111,16 @@ type Inputs = { readonly reference: readonly string[]; readonly current: readonl
 async function compare(inputs: Inputs, options: SetOptions, context: Context): Promise<SetsReport> {
   await using places = await placesOf(inputs.reference, context.terminal);
   const learner = new SetLearner(options);
-  await readAll(places.list, context, (batch) => learner.add(batch));
+  await readAll(places.list, context.rejects, (batch) => learner.add(batch));
   const plan = learner.plan();
   requireKnown(options, plan.columns.keys(), context.rejects.columns);
   const reference = new SideCounter(plan, options);
-  await readAll(places.list, { ...context, rejects: new Rejects(false) }, (batch) => reference.add(batch));
+  await readAll(places.list, new Rejects(false), (batch) => reference.add(batch));
   const current = new SideCounter(plan, options);
   const { cwd, stdin } = context.terminal;
   await readAll(
     inputs.current.map((path) => ({ path, cwd, stdin })),
-    context,
+    context.rejects,
     (batch) => current.add(batch),
   );
   return compareSets(plan, { reference, current }, options);
@@ -139,12 +139,11 @@ async function placesOf(
 
 async function readAll(
   places: readonly InputPlace[],
-  { terminal, rejects }: Context,
+  rejects: Rejects,
   add: (batch: TableBatch) => void,
 ): Promise<void> {
   for (const place of places)
     for await (const batch of readTable(place, (record) => rejects.add(record))) {
-      terminal.signal.throwIfAborted();
       for (const name of batch.columns) rejects.columns.add(name);
       add(batch);
     }

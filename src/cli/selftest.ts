@@ -38,6 +38,7 @@ export const command = defineCommand({
     seed: { type: 'string', value: 'N', about: 'with --faults: repeats the random choices of an earlier run' },
     format: { type: 'string', value: 'FORMAT', about: 'text or json', default: 'text' },
   },
+  drains: true,
   run: async ({ values, terminal }) => {
     if (values.format !== 'text' && values.format !== 'json')
       throw usage('selftest', `unknown format "${values.format}", expected text or json`);

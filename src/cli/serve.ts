@@ -18,6 +18,7 @@ export const command = defineCommand({
     port: { type: 'string', value: 'N', about: 'listen on this port' },
     'data-dir': { type: 'string', value: 'DIR', about: 'keep data here' },
   },
+  drains: true,
   run: async ({ values, terminal }) => {
     const loaded = await loadConfig({
       path: values.config,

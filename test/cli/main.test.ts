@@ -213,6 +213,24 @@ describe.skipIf(!existsSync('/dev/full'))('a stream that cannot be written (/dev
   });
 });
 
+test.each([
+  [['drift', '--reference', '-', '--current', 'package.json'], 'SIGINT'],
+  [['cost', '--input', '-'], 'SIGTERM'],
+  [['stragglers', '--input', '-'], 'SIGINT'],
+  [['decode', '--source', 'prometheus', '-'], 'SIGTERM'],
+] as const)('leeway %j that waits for its input is ended by the first %s', async (argv, signal) => {
+  const child = spawn(process.execPath, [LAUNCHER, ...argv], { cwd: ROOT, stdio: 'pipe' });
+  const ended = once(child, 'exit');
+  try {
+    child.stdin.on('error', () => undefined); // the process ends before it has read it all
+    await new Promise((resolve) => child.stdin.write('\n'.repeat(2 ** 20), resolve)); // more than a pipe holds: it reads
+    child.kill(signal);
+    expect(await ended).toEqual([null, signal]);
+  } finally {
+    child.kill('SIGKILL');
+  }
+});
+
 test('a reader that leaves early (| head -1) ends a command quietly', async () => {
   const child = spawn(process.execPath, [LAUNCHER, '--help'], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.destroy();
