@@ -71,10 +71,14 @@ async function perform(conductor: Conductor, { terminal, exit, report }: Ending)
     if (!exit) await untilStopped(conductor);
     await conductor.settle();
   } catch (error) {
-    if (signal.aborted) return EXIT.done;
-    if (!(error instanceof LeewayError)) throw error;
-    broken = error.message;
-    await conductor.settle().catch((later: unknown) => say(`The accounts could not be closed: ${String(later)}`));
+    if (signal.aborted) {
+      if (!exit) return EXIT.done;
+      broken = `stopped by ${String(signal.reason)} before the loop was closed`;
+    } else {
+      if (!(error instanceof LeewayError)) throw error;
+      broken = error.message;
+      await conductor.settle().catch((later: unknown) => say(`The accounts could not be closed: ${String(later)}`));
+    }
   }
   const failures = [...(broken === null ? [] : [broken]), ...failuresOf(conductor.report)];
   if (report !== undefined)

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { DRIFT_KINDS } from '../../demo/drifts.ts';
 import type { DemoReport } from '../../demo/report.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
-import { descendantsOf, type Exit, LeewayProcess, untilGone } from './leeway-process.ts';
+import { descendantsOf, type Exit, LeewayProcess, until, untilGone } from './leeway-process.ts';
 
 const seed = Number(process.env['LEEWAY_SEED'] ?? Date.now() % 1_000_000);
 /** Contract: found within 30 s, the whole loop within 150 s. */
@@ -152,3 +152,24 @@ test('leeway demo stopped by Ctrl-C ends every process it started', async () => 
   await untilGone(family, 0);
   expect(existsSync(data)).toBe(false);
 }, 90_000);
+
+test.each(['SIGTERM'] as const)(
+  'leeway demo --exit that is stopped by %s did not find what it was asked to find: exit 1, with a report',
+  async (signal) => {
+    await using directory = await scratchDirectory();
+    const path = join(directory.path, 'report.json');
+    const argv = ['demo', '--headless', '--exit', '--port', '0', '--report', path];
+    await using demo = new LeewayProcess(argv, directory.path);
+    await until(
+      async () => demo.err,
+      (err) => err.includes('its console is at'),
+      60_000,
+    );
+    const started = descendantsOf(demo.pid);
+    expect(await demo.end(signal)).toEqual({ code: 1, signal: null });
+    expect(demo.err).toContain(`FAILED: stopped by ${signal} before the loop was closed`);
+    expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ version: 1, serving: { confirmed: null } });
+    await untilGone(started, 10_000);
+    await rm(/kept in (\S+)/.exec(demo.err)?.[1] ?? path, { recursive: true });
+  },
+);
