@@ -253,7 +253,8 @@ export function differences(before: Config, after: Config): readonly Change[] {
 
 type Leaf = { readonly path: string; readonly value: unknown };
 
-function leavesOf(value: unknown, path: string): Leaf[] {
+/** Every value inside `value` with its path, such as `sinks[0].id`; an empty list or object is a value. */
+export function leavesOf(value: unknown, path: string): Leaf[] {
   if (Array.isArray(value) && value.length > 0)
     return value.flatMap((item: unknown, index) => leavesOf(item, `${path}[${index}]`));
   if (isPlainObject(value) && Object.keys(value).length > 0)

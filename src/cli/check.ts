@@ -1,9 +1,10 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { lintDashboard } from '../../dashboards/lint.ts';
-import { readRules } from '../compose/alerting.ts';
+import { loadRules, readRules } from '../compose/alerting.ts';
 import { costRecords } from '../compose/cost-files.ts';
 import { loadConfig, type LoadedConfig } from '../config.ts';
+import { unreadableFiles } from '../config/named-files.ts';
 import { openSqliteControl } from '../control/sqlite.ts';
 import { systemClock } from '../core/clock.ts';
 import { type ErrorCode, type ErrorDetail, EXIT, LeewayError, systemCode } from '../core/errors.ts';
@@ -65,13 +66,16 @@ async function judge(subject: Subject, source: { path: string | undefined; cwd: 
   }
 }
 
+const CONFIG_CODES: ReadonlySet<ErrorCode> = new Set(['LW-CONFIG', 'LW-CONFIG-RULE']);
+
 async function checkConfig(loaded: LoadedConfig): Promise<Verdict> {
   const { tokens_file } = loaded.paths;
   const errors: Problem[] = [];
   const tokens = await readable(errors, async () => (tokens_file === null ? [] : readTokens(tokens_file)));
   await readable(errors, () => costRecords(loaded));
-  await readable(errors, () => readRules(loaded.paths.rules_dir));
+  await readable(errors, () => loadRules(loaded.paths.rules_dir));
   const set = loaded.origins.size;
+  errors.push(...(await unreadableFiles(loaded)).map((error) => ({ ...error, code: 'LW-CONFIG' as const })));
   return { seen: `${set} values set, ${loaded.config.sinks.length} sinks, ${tokens.length} tokens`, errors };
 }
 
@@ -85,9 +89,9 @@ async function readable<Item>(errors: Problem[], read: () => Promise<readonly It
   }
 }
 
-/** The errors of an LW-CONFIG, each by itself; any other failure goes on. */
+/** The errors of a configuration or a rule, each by itself; any other failure goes on. */
 function problemsOf(error: unknown, path: string): Problem[] {
-  if (!(error instanceof LeewayError) || error.code !== 'LW-CONFIG') throw error;
+  if (!(error instanceof LeewayError && CONFIG_CODES.has(error.code))) throw error;
   const { code, message } = error;
   const errors = error.errors.length > 0 ? error.errors : [{ path, got: message, expected: 'a valid configuration' }];
   return errors.map((item) => ({ ...item, code }));

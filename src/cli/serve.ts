@@ -1,4 +1,5 @@
 import { loadConfig } from '../config.ts';
+import { unreadableFiles } from '../config/named-files.ts';
 import { systemClock } from '../core/clock.ts';
 import { EXIT } from '../core/errors.ts';
 import { requireSafeAddress } from '../server/listen.ts';
@@ -26,6 +27,7 @@ export const command = defineCommand({
       flags: { host: values.host, port: values.port, data_dir: values['data-dir'], role: values.role },
     });
     requireSafeAddress(loaded.config.server, await openTokens(loaded.paths.tokens_file, systemClock));
+    for (const { path, got } of await unreadableFiles(loaded)) terminal.err(`warning[LW-CONFIG]: ${path}: ${got}\n`);
     // Loaded only now: a refusal must not wait for the store's and the engines' modules.
     const { runService } = await import('../compose.ts');
     await runService(loaded, {

@@ -82,6 +82,43 @@ describe('leeway check config', () => {
   });
 });
 
+describe('leeway check config opens what the configuration names', () => {
+  const webhook = { id: 'ops', kind: 'webhook', url: 'https://ops.example/hook' };
+  test.each([
+    [{ rules_dir: 'no-rules' }, 'rules_dir'],
+    [{ server: { tls: { cert_file: 'cert.pem', key_file: 'absent.pem' } } }, 'server.tls.key_file'],
+    [{ sinks: [{ ...webhook, secret_file: 'absent' }] }, 'sinks[0].secret_file'],
+    [{ sinks: [{ ...webhook, secret_file: 'empty' }] }, 'sinks[0].secret_file'],
+    [{ sinks: [{ ...webhook, secret_file: 'env:LEEWAY_TEST_NOT_SET' }] }, 'sinks[0].secret_file'],
+    [{ control: { kind: 'postgres', url_file: 'absent' } }, 'control.url_file'],
+    [{ gateway: { url: 'http://127.0.0.1:1', token_file: 'absent' } }, 'gateway.token_file'],
+  ])('%j is refused at %s: exit 3', async (config, path) => {
+    await using directory = await temporaryDirectory();
+    for (const [name, text] of [
+      ['cert.pem', 'x'],
+      ['empty', '\n'],
+    ] as const)
+      await writeFile(join(directory.path, name), text);
+    await writeFile(join(directory.path, 'leeway.config.json'), JSON.stringify(config));
+    const ran = await runIn(directory.path, command, ['config']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err).toMatch(new RegExp(`^error\\[LW-CONFIG\\]: ${RegExp.escape(path)}: got [^\\n]+\\n$`));
+  });
+
+  test('a rule that is none is refused as the service refuses it, and what can be read is let through', async () => {
+    await using directory = await temporaryDirectory();
+    await mkdir(join(directory.path, 'rules'));
+    await writeFile(join(directory.path, 'secret'), 'whsec_c2VjcmV0\n');
+    const config = { rules_dir: 'rules', sinks: [{ ...webhook, secret_file: 'secret' }] };
+    await writeFile(join(directory.path, 'leeway.config.json'), JSON.stringify(config));
+    expect(await runIn(directory.path, command, ['config'])).toMatchObject({ exit: 0, err: '' });
+    await writeFile(join(directory.path, 'rules', 'nonsense.json'), 'nonsense');
+    const ran = await runIn(directory.path, command, ['config']);
+    expect(ran.exit).toBe(3);
+    expect(ran.err).toContain('error[LW-CONFIG-RULE]: nonsense.json: ');
+  });
+});
+
 describe('leeway check rules', () => {
   test('lists the errors of every rule file: exit 3', async () => {
     await using directory = await temporaryDirectory();

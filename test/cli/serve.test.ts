@@ -38,3 +38,12 @@ test('leeway serve with a tokens file that is not there does not fall back to no
   const ran = await runIn(directory.path, command, ['--port', '0']);
   expect([ran.exit, ran.error?.code]).toEqual([2, 'LW-CONFIG']);
 });
+
+test('a secret that cannot be read is told at the start, not first when an incident is to be told', async () => {
+  await using directory = await temporaryDirectory();
+  await writeFile(join(directory.path, 'taken'), ''); // the start ends here: no directory
+  const sink = { id: 'ops', kind: 'webhook', url: 'https://ops.example/hook', secret_file: 'absent' };
+  await writeFile(join(directory.path, 'leeway.config.json'), JSON.stringify({ data_dir: 'taken', sinks: [sink] }));
+  const ran = await runIn(directory.path, command, ['--port', '0']);
+  expect(ran.err).toContain('warning[LW-CONFIG]: sinks[0].secret_file: secret file absent: cannot be read (ENOENT)');
+});
