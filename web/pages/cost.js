@@ -48,7 +48,7 @@ export function Cost({ query }) {
   `;
 }
 
-const EMPTY = html`<p>Nothing was billed in this time. Costs need <code>asset</code> and <code>price</code> records; <code>leeway cost --help</code> says which, and <code>leeway demo</code> sends some.</p>`;
+const EMPTY = html`<p>Nothing was billed in this time. Costs need <code>asset</code> and <code>price</code> records: <code>cost.assets_file</code> and <code>cost.prices_file</code> of the configuration name files of them, senders post them to <code>POST /v1/events</code>, and <code>leeway demo</code> sends some.</p>`;
 
 /** @param {{ costs: any, period: string, query: Record<string, string> }} props */
 function Shown({ costs, period, query }) {

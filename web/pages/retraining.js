@@ -87,5 +87,5 @@ const RUN_COLUMNS = [
 /** @param {string | undefined} state */
 function emptyFor(state) {
   if (state !== undefined) return html`<p>No decision is ${words(state)}. <a href="/retraining">Every decision</a></p>`;
-  return html`<p>No model has given reason to retrain. <code>leeway demo --scenario drift</code> shows a decision with its gates, a run and its confirmation.</p>`;
+  return html`<p>No model has given reason to retrain. <code>leeway demo</code> shows a decision with its gates, a run and its confirmation.</p>`;
 }

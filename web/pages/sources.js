@@ -78,4 +78,4 @@ export function Sources({ query }) {
   `;
 }
 
-const EMPTY = html`<p>Nobody has sent anything. Switch collectors on in the configuration (<code>leeway config check</code> tells which can read here), or send records to <code>POST /v1/events</code>.</p>`;
+const EMPTY = html`<p>Nobody has sent anything. Switch collectors on in the configuration (<code>leeway config</code> prints what is set), or send records to <code>POST /v1/events</code>.</p>`;

@@ -42,7 +42,7 @@ function adviceFor({ status }) {
     return 'It may have been removed, or the address has a slip. The lists in the navigation show what there is.';
   if (status === 429 || status === 503)
     return 'The service cannot do this at the moment; the page asks again by itself. "GET /readyz" says what is missing.';
-  if (status >= 500) return 'The log of the service says why; "leeway check" verifies its stores.';
+  if (status >= 500) return 'The log of the service says why; "GET /readyz" says what is missing.';
   return 'GET /openapi.json describes what the service accepts.';
 }
 
