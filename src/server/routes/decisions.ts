@@ -1,12 +1,12 @@
+import { DECISION_STATES, RUN_STATES } from '../../core/retraining.ts';
 import { filtersOf, listAnswer, pagingOf, partsOf } from '../page.ts';
 import { defineRoute, type Route } from '../route.ts';
-import { bound, filter, idParams, listOf, listQuery, noteBody } from '../shapes/base.ts';
+import { bound, filter, filterOf, filterOfSome, idParams, listOf, listQuery, noteBody } from '../shapes/base.ts';
 import { DECISION, DECISION_DETAIL, RETRAIN_RUN, RUN_STATUS } from '../shapes/decision.ts';
 import { actionOf } from './incidents.ts';
 
 const QUERY = listQuery({
-  /** Comma list. */
-  state: filter,
+  state: filterOfSome(DECISION_STATES),
   model: filter,
   version: filter,
   policy: filter,
@@ -56,7 +56,7 @@ export const decisionRoutes: readonly Route[] = [
     path: '/api/v1/retrain-runs',
     scope: 'read',
     summary: 'Retraining runs, the latest first',
-    query: listQuery({ state: filter, model: filter, decision_id: filter, from: bound, to: bound }),
+    query: listQuery({ state: filterOf(RUN_STATES), model: filter, decision_id: filter, from: bound, to: bound }),
     answer: listOf(RETRAIN_RUN),
     run: async ({ query, path }, { services }) =>
       listAnswer(path, await services.read.runs(filtersOf(query), pagingOf(path, query))),

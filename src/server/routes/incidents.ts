@@ -2,19 +2,26 @@ import Type from 'typebox';
 import { filtersOf, listAnswer, pagingOf, partsOf } from '../page.ts';
 import { type Call, defineRoute, type Route } from '../route.ts';
 import type { Action } from '../services.ts';
-import { bound, filter, idParams, listOf, listQuery, noteBody } from '../shapes/base.ts';
-import { INCIDENT, INCIDENT_DETAIL, SILENCE, SILENCE_REQUEST } from '../shapes/incident.ts';
+import { bound, filter, filterOf, filterOfSome, idParams, listOf, listQuery, noteBody } from '../shapes/base.ts';
+import {
+  INCIDENT,
+  INCIDENT_DETAIL,
+  INCIDENT_STATES,
+  INCIDENT_STATUSES,
+  SEVERITIES,
+  SILENCE,
+  SILENCE_REQUEST,
+} from '../shapes/incident.ts';
 
 /** Snoozing without an end is resolving by neglect: an hour unless asked for otherwise, 30 days at most. */
 const SNOOZE_MS = 3_600_000;
 const SNOOZE_MS_MAX = 2_592_000_000;
 
 const QUERY = listQuery({
-  /** Comma list. */
-  status: filter,
-  state: filter,
+  status: filterOfSome(INCIDENT_STATUSES),
+  state: filterOf(INCIDENT_STATES),
   kind: filter,
-  severity: filter,
+  severity: filterOf(SEVERITIES),
   job: filter,
   model: filter,
   version: filter,

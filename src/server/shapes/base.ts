@@ -40,6 +40,16 @@ export function listOf<Item extends TSchema>(item: Item) {
 
 /** A filter by the exact text of a field. */
 export const filter = Type.Optional(Type.String({ maxLength: 512 }));
+/** A filter by one of a field's fixed words: another word is refused, for nothing could ever match it. */
+export function filterOf<const Words extends readonly string[]>(list: Words) {
+  return Type.Optional(words(list));
+}
+/** A filter by some of a field's fixed words, as a comma list; empty = any. */
+export function filterOfSome(list: readonly string[]) {
+  const word = `(${list.join('|')})`;
+  const description = `a comma list of ${list.join(', ')}`;
+  return Type.Optional(Type.String({ pattern: `^(${word}(,${word})*)?$`, maxLength: 512, description }));
+}
 /** One end of a half-open interval of time, Unix ms. */
 export const bound = Type.Optional(Type.Number({ minimum: 0, maximum: 253_402_300_799_999 }));
 /** `{id}` of a path. */

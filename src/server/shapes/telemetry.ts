@@ -4,6 +4,7 @@ import {
   count,
   evidence,
   filter,
+  filterOf,
   listQuery,
   nullableMoney,
   nullableReal,
@@ -17,13 +18,19 @@ import {
   words,
 } from './base.ts';
 
+// What the fields say and their filters take.
+const JOB_STATES = ['running', 'slowed', 'hung', 'ended'] as const;
+const MODEL_STATUSES = ['stable', 'drifting', 'insufficient', 'no_reference'] as const;
+const SOURCE_KINDS = ['collector', 'sender'] as const;
+const SOURCE_STATES = ['live', 'silent', 'absent'] as const;
+
 export const JOB = Type.Object({
   job: text,
   attempt: count,
   team: nullableText,
   model: nullableText,
   world_size: Type.Union([count, Type.Null()]),
-  state: words(['running', 'slowed', 'hung', 'ended']),
+  state: words(JOB_STATES),
   last_step: nullableReal,
   last_at_ms: nullableTime,
   median_step_ms: nullableReal,
@@ -66,7 +73,7 @@ const window = Type.Object({ from_ms: time, to_ms: time });
 export const MODEL = Type.Object({
   model: text,
   version: nullableText,
-  status: words(['stable', 'drifting', 'insufficient', 'no_reference']),
+  status: words(MODEL_STATUSES),
   accuracy,
   reference_accuracy: nullableReal,
   predictions: count,
@@ -149,8 +156,8 @@ export const MODEL_QUALITY = Type.Object({
 
 export const SOURCE = Type.Object({
   source: text,
-  kind: words(['collector', 'sender']),
-  state: words(['live', 'silent', 'absent']),
+  kind: words(SOURCE_KINDS),
+  state: words(SOURCE_STATES),
   detail: nullableText,
   last_seen_ms: nullableTime,
   accepted: count,
@@ -191,7 +198,7 @@ export const DELIVERY = Type.Object({
 
 export const JOBS_QUERY = listQuery({
   job: filter,
-  state: filter,
+  state: filterOf(JOB_STATES),
   team: filter,
   model: filter,
   from: bound,
@@ -204,14 +211,18 @@ export const STEPS_QUERY = listQuery({
   ranks: Type.Optional(Type.String({ pattern: '^[0-9]{1,9}(,[0-9]{1,9})*$', maxLength: 65_536 })),
   attempt: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
 });
-export const MODELS_QUERY = listQuery({ model: filter, status: filter });
+export const MODELS_QUERY = listQuery({ model: filter, status: filterOf(MODEL_STATUSES) });
 export const MODEL_WINDOW_QUERY = Type.Object({
   version: filter,
   from: bound,
   to: bound,
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500 })),
 });
-export const SOURCES_QUERY = listQuery({ source: filter, kind: filter, state: filter });
+export const SOURCES_QUERY = listQuery({
+  source: filter,
+  kind: filterOf(SOURCE_KINDS),
+  state: filterOf(SOURCE_STATES),
+});
 export const DELIVERY_QUERY = listQuery({ source: filter });
 
 export type JobItem = Static<typeof JOB>;
