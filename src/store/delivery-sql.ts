@@ -57,16 +57,17 @@ export function loadIncoming(rows: IncomingRows, source: string, ids: readonly b
 }
 
 /**
- * Makes `known`: keys of `incoming` that the table holds under a lineage which is not in `incoming`. Rows that an earlier
- * attempt of the same frames left are not among them, so the answer is the same however often they come.
+ * Makes `known`: keys of `incoming` whose row in the table is of a lineage that is not in `incoming`. A row that an earlier
+ * attempt of the same frames left is not among them, so the answer is the same however often they come; nor does a row count
+ * that this one has beaten and that is not merged away yet, so it is the same in whatever company.
  */
 export function createKnown(table: TableName): string {
   const key = keyColumns(table).map(quoted).join(', ');
   return `CREATE TEMPORARY TABLE known ENGINE = Memory AS
 WITH (SELECT (min(at), max(at)) FROM incoming) AS span
-SELECT DISTINCT ${key} FROM ${tableName(table)}
+SELECT ${key} FROM ${tableName(table)}
 WHERE at >= span.1 AND at <= span.2 AND (${key}) IN (SELECT ${key} FROM incoming)
-  AND bitNot(precedence) NOT IN (SELECT lin FROM incoming)`;
+GROUP BY ${key} HAVING bitNot(max(precedence)) NOT IN (SELECT lin FROM incoming)`;
 }
 
 /** The newest time of all samples, from the bounds of parts; `rows` is 0 where there are none. */

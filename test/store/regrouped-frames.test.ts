@@ -7,7 +7,10 @@ import { SeriesBook } from '../../src/formats/series-book.ts';
 import { openEmbeddedStore } from '../../src/store/embedded.ts';
 import { frameMessages, type HeldFrame, lineageAt, readMessage } from '../../src/transport/kafka-frames.ts';
 import { systemScratch, writeDelivery } from '../../src/transport/kafka-scratch.ts';
+import { openClickHouseStore } from '../../src/store/clickhouse.ts';
+import { deliveryOf, lineage, type TestFrame } from '../contract/frames.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
+import { ClickHouseDouble } from './clickhouse-double.ts';
 import { writeRequest } from '../formats/remote-write-messages.ts';
 
 const signal = new AbortController().signal;
@@ -51,4 +54,34 @@ test('a frame of samples that Kafka brings again in other company is not taken f
   expect(await store.account(signal)).toMatchObject([account]);
   await deliver('again', frames.slice(1)); // its offset was not committed
   expect(await store.account(signal)).toMatchObject([account]);
+});
+
+test('two frames of the same samples, again and again in any company: one has the rows, the other absorbs them', async () => {
+  await using directory = await scratchDirectory();
+  await using double = await ClickHouseDouble.start(directory.path);
+  const writer = { username: 'writer', readPassword: async () => 'w' };
+  const common = { url: double.url, database: 'leeway', cluster: null, clock: systemClock } as const;
+  await using server = await openClickHouseStore({ ...common, writer });
+  await using embedded = await openEmbeddedStore({ data_dir: directory.path, clock: systemClock });
+  const samples = [1, 2, 3].map((second) => ({ id: 7n, at_ms: 1_795_000_000_000 + second * 1_000, value: second }));
+  const frameOfStream = (stream: number, source: string): TestFrame => ({
+    lineage: lineage(stream, 1),
+    source,
+    sequence: 1,
+    samples,
+  });
+  const a = frameOfStream(0, 'a'); // accepted first: rows of b are beaten by it, and stay until they are merged
+  const b = frameOfStream(1, 'b');
+  for (const store of [server, embedded]) {
+    await store.insert(await deliveryOf(directory.path, 'samples', [b]), signal);
+    for (const frames of [[a, b], [a], [b], [a, b], [b], [a]]) {
+      const outcome = await store.insert(await deliveryOf(directory.path, 'samples', frames), signal);
+      expect(outcome).toMatchObject({ kind: 'ok' });
+      const accounts = (await store.account(signal)).toSorted((one, other) => (one.source < other.source ? -1 : 1));
+      expect(accounts, frames.map(({ source }) => source).join(' and ')).toMatchObject([
+        { source: 'a', frame_rows: 3, duplicates_absorbed: 0, stored: 3 },
+        { source: 'b', frame_rows: 3, duplicates_absorbed: 3, stored: 0 },
+      ]);
+    }
+  }
 });
