@@ -13,7 +13,6 @@ import {
   newestLineages,
   PART_LISTS,
   type Stretch,
-  storedRows,
 } from './ledger-sql.ts';
 import {
   type LateRow,
@@ -24,12 +23,12 @@ import {
   type SequenceRow,
   type SumRow,
 } from './ledger-totals.ts';
+import { countStored } from './stored-rows.ts';
 
 type Select = <Row>(sql: string, parameters: QueryParameters) => Promise<Row[]>;
 type NewestRow = { lineage: string; tail: string; late: string };
 type PartListRow = { table: string; partition: string; parts: string };
 type ExpiredRow = { source: string; epoch: string; place: string; expired: string };
-type StoredRow = { table: string; partition: string; source: string; epoch: string; known: number; stored: string };
 
 /** What one month of one table holds, by source and epoch, while its list of parts is `parts`. */
 type Counted = { readonly parts: string; readonly stored: readonly (readonly [name: string, rows: number])[] };
@@ -53,8 +52,6 @@ const CHUNK_FRAMES = 1_000_000;
 const STREAMS_A_STATEMENT_MAX = 500;
 /** Groups asked about by one statement: 128 characters of a source's name and as many of the rest. */
 const GROUPS_A_STATEMENT_MAX = 200;
-/** Partitions counted by one statement: each one is a branch of its plan. */
-const PARTITIONS_A_STATEMENT_MAX = 40;
 /** Counting that takes longer than this is not done at every reading … */
 const COUNT_MS_MAX = 150;
 /** … but takes at most a twentieth of the time. */
@@ -65,6 +62,8 @@ const READINGS_MAX = 5;
 
 export type AccountOptions = {
   readonly chunk_frames?: number;
+  /** Frames that a statement joins with the rows it counts; default in stored-rows.ts. */
+  readonly count_frames?: number | undefined;
   /**
    * Several processes write, each stream's frames not quite in order (a batch has one a table): what was written in this
    * time is read anew each time. Default 0: this process alone writes, and says by `isPast` when it wrote behind.
@@ -82,6 +81,7 @@ export class AccountReader {
   readonly #select: Select;
   readonly #clock: Clock;
   readonly #chunk_frames: number;
+  readonly #count_frames: number | undefined;
   readonly #tail_ms: number;
   #settled = new LedgerTotals();
   #watermarks = new Map<number, bigint>();
@@ -94,10 +94,12 @@ export class AccountReader {
   #counted_at_ms = -Infinity;
   #reading: Promise<StoredAccount[]> | null = null;
 
-  constructor(select: Select, clock: Clock, { chunk_frames = CHUNK_FRAMES, tail_ms = 0 }: AccountOptions = {}) {
+  constructor(select: Select, clock: Clock, options: AccountOptions = {}) {
+    const { chunk_frames = CHUNK_FRAMES, count_frames, tail_ms = 0 } = options;
     this.#select = select;
     this.#clock = clock;
     this.#chunk_frames = chunk_frames;
+    this.#count_frames = count_frames;
     this.#tail_ms = tail_ms;
   }
 
@@ -265,16 +267,15 @@ export class AccountReader {
       if (before?.parts === parts) counted.set(`${table} ${partition}`, before);
       else stale.push({ table, partition, parts });
     }
-    for (let from = 0; from < stale.length; from += PARTITIONS_A_STATEMENT_MAX) {
-      const some = stale.slice(from, from + PARTITIONS_A_STATEMENT_MAX);
-      const rows = await this.#select<StoredRow>(storedRows(some, asOf), {});
-      for (const { table, partition, parts } of some) {
-        const own = rows.filter((row) => row.table === table && row.partition === partition);
-        // rows whose frames are not in the ledger yet will be counted when they are: their parts stay the same
-        const complete = own.every((row) => row.known === 1);
-        const stored = own.filter((row) => row.known === 1).map((row) => [nameOf(row), Number(row.stored)] as const);
-        counted.set(`${table} ${partition}`, { parts: complete ? parts : '', stored });
-      }
+    const select = <Row>(sql: string): Promise<Row[]> => this.#select<Row>(sql, {});
+    const options = { watermarks: asOf, frames_a_statement: this.#count_frames };
+    const rows = Map.groupBy(await countStored(select, stale, options), (row) => `${row.table} ${row.partition}`);
+    for (const { table, partition, parts } of stale) {
+      const own = rows.get(`${table} ${partition}`) ?? [];
+      // rows whose frames are not in the ledger yet will be counted when they are: their parts stay the same
+      const complete = own.every((row) => row.known === 1);
+      const stored = own.filter((row) => row.known === 1).map((row) => [nameOf(row), row.stored] as const);
+      counted.set(`${table} ${partition}`, { parts: complete ? parts : '', stored });
     }
     this.#counted = counted;
   }

@@ -1,8 +1,8 @@
 import { SAMPLES, type TableName } from '../core/tables.ts';
 import type { Engine, WritingSession } from './engine.ts';
-import { storedRows } from './ledger-sql.ts';
 import { literal } from './names.ts';
 import { tableName } from './schema.ts';
+import { countStored } from './stored-rows.ts';
 import { mergeTree, onCluster, tableSettings, type Topology } from './topology.ts';
 
 /** Telemetry by the second or the request. Jobs, deployments, labels and everything about money are kept. */
@@ -42,7 +42,6 @@ export type Expired = { readonly partitions: number; readonly rows: number };
 
 type PartitionRow = { table: TableName; partition: string };
 type PassRow = PartitionRow & { pass: string; first_lineage: string };
-type CountedRow = { source: string; epoch: string; known: number; stored: string };
 
 /**
  * Drops whole partitions of raw telemetry (a day of samples, a month of records) whose last moment is more than
@@ -81,7 +80,7 @@ function endOf(partition: string): number {
 async function dropPartition(session: WritingSession, place: PartitionRow, topology: Topology): Promise<number | null> {
   const { table, partition } = place;
   if (table === SAMPLES && (await isDirty(session, partition))) return null;
-  const counted = await session.rows<CountedRow>(storedRows([place], null));
+  const counted = await countStored((sql) => session.rows(sql), [place], { watermarks: null });
   if (counted.some((row) => row.known === 0)) return null;
   const [last] = await session.rows<{ pass: string }>(
     `SELECT max(pass) AS pass FROM leeway.expired WHERE \`table\` = ${literal(table)} AND partition = ${literal(partition)}`,
@@ -90,7 +89,7 @@ async function dropPartition(session: WritingSession, place: PartitionRow, topol
     `SELECT bitNot(max(precedence)) AS lineage FROM ${tableName(table)} WHERE _partition_id = ${literal(partition)}`,
   );
   const pass = { table, partition, pass: String(BigInt(last?.pass ?? 0) + 1n), first_lineage: first?.lineage ?? '0' };
-  const rows = counted.map(({ source, epoch, stored }) => ({ ...pass, source, epoch, rows: stored, done: 0 }));
+  const rows = counted.map(({ source, epoch, stored }) => ({ ...pass, source, epoch, rows: String(stored), done: 0 }));
   await session.insert('leeway.expired', rows);
   await session.command(
     `ALTER TABLE ${tableName(table)}${onCluster(topology)} DROP PARTITION ID ${literal(partition)}`,

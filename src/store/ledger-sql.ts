@@ -75,23 +75,50 @@ export const PART_LISTS = `SELECT table, partition_id AS partition, arrayStringC
 FROM system.parts WHERE database = '${DATABASE}' AND active AND rows > 0 AND table != 'frames'
 GROUP BY table, partition_id`;
 
+/** By stream, the first and the last lineage that rows of partitions have. */
+export function lineageSpans(partitions: readonly { table: TableName; partition: string }[]): string {
+  return partitions
+    .map(
+      ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
+  bitNot(max(precedence)) AS first, bitNot(min(precedence)) AS last
+FROM ${tableName(table)} WHERE _partition_id = ${literal(partition)} GROUP BY bitShiftRight(bitNot(precedence), ${STREAM_BITS})`,
+    )
+    .join('\nUNION ALL\n');
+}
+
+/** A piece of the ledger, and the rows that are of its frames. */
+export type Piece = {
+  /** Frames above the watermark of their stream are unknown; null: none are. */
+  readonly watermarks: readonly bigint[] | null;
+  /** Where frames are looked for. */
+  readonly within: readonly Stretch[];
+  /** Rows of lineages above this one (null: all) … */
+  readonly after: bigint | null;
+  /** … and up to this one. */
+  readonly upto: bigint | null;
+};
+
 /**
  * Rows that partitions hold, by source and epoch, counted from the rows; `known` is 0 for rows whose frame the ledger
- * lacks or has above the watermark of its stream (null: wherever).
+ * lacks or has above the watermark of its stream.
  */
 export function storedRows(
   partitions: readonly { table: TableName; partition: string }[],
-  watermarks: readonly bigint[] | null,
+  { watermarks, within: stretches, after, upto }: Piece,
 ): string {
+  const some = [
+    after === null ? '' : ` AND bitNot(precedence) > ${after}`,
+    upto === null ? '' : ` AND bitNot(precedence) <= ${upto}`,
+  ].join('');
   const counted = partitions.map(
     ({ table, partition }) => `SELECT ${literal(table)} AS \`table\`, ${literal(partition)} AS partition,
   bitNot(precedence) AS lineage, count() AS held
-FROM ${tableName(table)} FINAL WHERE _partition_id = ${literal(partition)} GROUP BY precedence`,
+FROM ${tableName(table)} FINAL WHERE _partition_id = ${literal(partition)}${some} GROUP BY precedence`,
   );
   return `SELECT \`table\`, partition, source, epoch, known, sum(held) AS stored FROM (
 ${counted.join('\nUNION ALL\n')}
 ) AS counted ANY LEFT JOIN (SELECT lineage, source, epoch, 1 AS known FROM ${tableName('frames')}
-  WHERE ${watermarks === null ? '1' : atMost(watermarks)}) AS frame USING (lineage)
+  WHERE (${within(stretches)}) AND ${watermarks === null ? '1' : atMost(watermarks)}) AS frame USING (lineage)
 GROUP BY \`table\`, partition, source, epoch, known`;
 }
 
