@@ -89,6 +89,8 @@ export class AccountReader {
   #targets = new Map<number, bigint>();
   #counted = new Map<string, Counted>();
   #counts = new Map<string, Count>();
+  /** What retention had dropped by the end of the last count; null before the first. */
+  #expired: readonly ExpiredRow[] | null = null;
   #count_ms = 0;
   #looked_at_ms: number | null = null;
   #counted_at_ms = -Infinity;
@@ -237,8 +239,7 @@ export class AccountReader {
 
   async #count(totals: LedgerTotals, asOf: readonly bigint[]): Promise<void> {
     const started_ms = this.#clock.elapsed_ms();
-    await this.#recount(asOf);
-    const stored = await this.#expired();
+    const stored = await this.#recountBesideRetention(asOf);
     for (const counted of this.#counted.values())
       for (const [name, rows] of counted.stored) stored.set(name, (stored.get(name) ?? 0) + rows);
     this.#counts = new Map(
@@ -248,13 +249,31 @@ export class AccountReader {
     this.#count_ms = this.#counted_at_ms - started_ms;
   }
 
-  /** Rows that retention dropped, by source and epoch: of passes not done those whose partition is gone. */
-  async #expired(): Promise<Map<string, number>> {
-    const expired = new Map<string, number>();
-    for (const row of await this.#select<ExpiredRow>(EXPIRED_ROWS, {}))
-      if (!this.#counted.has(row.place))
-        expired.set(nameOf(row), (expired.get(nameOf(row)) ?? 0) + Number(row.expired));
-    return expired;
+  /**
+   * Counts rows while retention drops nothing of them, and answers by source and epoch those that it dropped before: of
+   * passes that are not done those whose partition is gone.
+   */
+  async #recountBesideRetention(asOf: readonly bigint[]): Promise<Map<string, number>> {
+    let before = this.#expired ?? (await this.#select<ExpiredRow>(EXPIRED_ROWS, {}));
+    for (let time = 1; ; time++) {
+      await this.#recount(asOf);
+      const rows = await this.#select<ExpiredRow>(EXPIRED_ROWS, {});
+      const isSteady = JSON.stringify(rows) === JSON.stringify(before) && !(await this.#isDropped(rows));
+      this.#expired = before = rows;
+      if (!isSteady && time < READINGS_MAX) continue;
+      const gone = rows.filter(({ place }) => !this.#counted.has(place));
+      const expired = new Map<string, number>();
+      for (const row of gone) expired.set(nameOf(row), (expired.get(nameOf(row)) ?? 0) + Number(row.expired));
+      return expired;
+    }
+  }
+
+  /** Whether a partition that was counted is gone, of a pass that is not done. */
+  async #isDropped(expired: readonly ExpiredRow[]): Promise<boolean> {
+    const open = new Set(expired.map(({ place }) => place).filter((place) => this.#counted.has(place)));
+    if (open.size === 0) return false;
+    const parts = await this.#select<PartListRow>(PART_LISTS, {});
+    return open.difference(new Set(parts.map(({ table, partition }) => `${table} ${partition}`))).size > 0;
   }
 
   async #recount(asOf: readonly bigint[]): Promise<void> {

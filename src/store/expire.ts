@@ -32,9 +32,9 @@ ENGINE = ${mergeTree('expired', 'Replacing', { topology, argument: 'done' })} OR
 ${tableSettings(topology)}`;
 }
 
-/** By source and epoch, rows of the passes that are done, and those of the others with their partition. */
+/** By source and epoch, rows of the passes that are done, and those of the others with their partition; in order. */
 export const EXPIRED_ROWS = `SELECT source, epoch, if(done = 1, '', concat(\`table\`, ' ', partition)) AS place, sum(rows) AS expired
-FROM leeway.expired FINAL WHERE done < 2 GROUP BY source, epoch, place`;
+FROM leeway.expired FINAL WHERE done < 2 GROUP BY source, epoch, place ORDER BY source, epoch, place`;
 
 export type ExpireOptions = { readonly now_ms: number; readonly raw_days: number; readonly topology: Topology };
 

@@ -323,3 +323,61 @@ SETTINGS async_insert = 0 VALUES (${lineage(1, place_in_stream)}, 'node-1', 1, $
   elapsed_ms += 600_000;
   expect(await reader.read()).toMatchObject([{ frame_rows: 5, sequences: 2 }]);
 });
+
+test('a day that retention drops while rows are counted counts once, whenever in a reading it goes', async () => {
+  await using directory = await scratchDirectory();
+  const retention = { raw_days: 2, rollup_1m_days: 36_500, rollup_1h_days: 36_500 };
+  await using store = await openEmbeddedStore({ data_dir: directory.path, clock: systemClock, retention });
+  const day_ms = 86_400_000;
+  let place = 0;
+  const put = async (at_ms: number, rows: number): Promise<void> => {
+    const samples = Array.from({ length: rows }, (_, row) => ({ id: 5n, at_ms: at_ms + row, value: row }));
+    const frame = { lineage: lineage(0, ++place), source: 's', sequence: place, samples };
+    expect(await store.insert(await deliveryOf(directory.path, 'samples', [frame]), signal)).toEqual(ok(undefined));
+    await store.rollUp(at_ms + day_ms, signal);
+  };
+  let meet: (sql: string) => Promise<unknown> = () => Promise.resolve();
+  const select = async <Row>(sql: string, parameters: QueryParameters): Promise<Row[]> => {
+    await meet(sql);
+    return store.query<Row>(sql, parameters, signal);
+  };
+  const reader = new AccountReader(select, { ...systemClock, elapsed_ms: () => 0 });
+  let at_ms = Date.UTC(2026, 0, 1);
+  /** As a pass that ends after it dropped the day: what it writes before, and the drop. */
+  const written = (partition: string): Promise<unknown> =>
+    store.query(
+      `INSERT INTO leeway.expired SETTINGS async_insert = 0 VALUES ('samples', '${partition}', 1, 's', 1, 10, ${place}, 0)`,
+      {},
+      signal,
+    );
+  const drop = (partition: string): Promise<unknown> =>
+    store.query(`ALTER TABLE leeway.samples DROP PARTITION ID '${partition}'`, {}, signal);
+
+  let rows = 0;
+  for (const moment of ['system.parts', 'AS last', 'AS held', 'leeway.expired'])
+    for (const counted of ['never', 'before', 'before, less one row'])
+      for (const pass of ['whole', 'cut short']) {
+        const partition = new Date(at_ms).toISOString().slice(0, 10).replaceAll('-', '');
+        await put(at_ms, 9);
+        if (counted !== 'before, less one row') await put(at_ms + 1_000, 1);
+        if (pass === 'cut short') await written(partition);
+        if (counted !== 'never') await reader.read();
+        if (counted === 'before, less one row') await put(at_ms + 1_000, 1);
+        await put(at_ms + 5 * day_ms, 4);
+        rows += 14;
+        const now_ms = at_ms + 5 * day_ms;
+        let met = false;
+        meet = async (sql) => {
+          if (met || !sql.includes(moment)) return;
+          met = true;
+          await (pass === 'whole' ? store.expire(now_ms, signal) : drop(partition));
+        };
+        const name = `${partition}, counted ${counted}; a ${pass} pass at ${moment}`;
+        for (const _ of ['at once', 'the next time'])
+          expect(await reader.read(), name).toMatchObject([{ frame_rows: rows, stored: rows }]);
+        expect(met, name).toBe(true);
+        await store.expire(now_ms, signal);
+        expect(await reader.read(), name).toMatchObject([{ frame_rows: rows, stored: rows }]);
+        at_ms += 10 * day_ms;
+      }
+}, 60_000);
