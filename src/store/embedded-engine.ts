@@ -5,6 +5,7 @@ import { assert } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
 import { LeewayError } from '../core/errors.ts';
 import type { QueryParameters } from '../core/ports.ts';
+import { Concurrency } from './concurrency.ts';
 import { taken } from './data-dir-lock.ts';
 import { type Blocks, type Engine, EngineError, parseLines, type WritingSession } from './engine.ts';
 import type { ChildReply, ChildRequest } from './embedded-protocol.ts';
@@ -24,8 +25,10 @@ const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 5_000;
 /** A killed process's child frees the directory within this time: it dies when its channel closes. */
 const TAKEN_FOR_MS_MAX = 3_000;
-/** Statements waiting for the child: far above what the service's own loops and routes hold open. */
-const REQUESTS_MAX = 1_000;
+/** Selects that wait or run: far above what the service's own loops and routes hold open. Writes come one by one. */
+const SELECTS_MAX = 500;
+/** Selects that the child has: one that runs and one that follows in each of its two sessions. */
+const SELECTS_SENT_MAX = 4;
 
 /**
  * How the engine's allocator keeps memory: an insert every second touches the same 30 MB, and with a share a core, in
@@ -43,6 +46,9 @@ type Unsent<Request> = Request extends unknown ? Omit<Request, 'id'> : never;
 export class EmbeddedEngine implements Engine {
   readonly #options: EmbeddedEngineOptions;
   readonly #waiting = new Map<number, Waiting>();
+  /** Turns of selects. The engine tells of no pushback, so there are always as many. */
+  readonly #turns = new Concurrency(SELECTS_SENT_MAX);
+  #selects = 0;
   readonly #stop = new AbortController();
   #child: ChildProcess | null = null;
   #next_id = 1;
@@ -84,9 +90,24 @@ export class EmbeddedEngine implements Engine {
     return written;
   }
 
-  /** Rows of a query on a reading session. An abort is not told to the child: the query's own time limit ends it. */
-  async select<Row>(sql: string, parameters: QueryParameters): Promise<Row[]> {
-    return parseLines<Row>(await this.#ask({ kind: 'select', sql, parameters }));
+  /**
+   * Rows of a query on a reading session. Who aborts while others are before it is not waited for; of what runs already
+   * the child is not told, and the query's own time limit ends it. Throws LW-OVERLOADED where too many wait.
+   */
+  async select<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal): Promise<Row[]> {
+    if (this.#selects >= SELECTS_MAX)
+      throw new LeewayError('LW-OVERLOADED', `${SELECTS_MAX} queries wait for the store; ask again`);
+    this.#selects++;
+    try {
+      await this.#turns.acquire(signal);
+      try {
+        return parseLines<Row>(await this.#ask({ kind: 'select', sql, parameters }));
+      } finally {
+        this.#turns.release('ok');
+      }
+    } finally {
+      this.#selects--;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,8 +124,6 @@ export class EmbeddedEngine implements Engine {
   #ask(request: Unsent<ChildRequest>): Promise<string> {
     const child = this.#child;
     if (child === null || !child.connected) return Promise.reject(gone('the store is restarting; try again'));
-    if (this.#waiting.size >= REQUESTS_MAX)
-      return Promise.reject(new LeewayError('LW-OVERLOADED', `${REQUESTS_MAX} statements wait for the store`));
     const id = this.#next_id++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });

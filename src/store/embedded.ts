@@ -42,7 +42,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   const resources = new AsyncDisposableStack();
   const engine: Engine = {
     write: (work) => child.write(work),
-    select: (sql, parameters) => child.select(sql, parameters),
+    select: (sql, parameters, signal) => child.select(sql, parameters, signal),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
   const store = new SqlStore({

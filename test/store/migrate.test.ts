@@ -47,7 +47,7 @@ test('a migration that stops at any statement is finished by the next start, to 
   await using engine = await startEngine(directory.path);
   const whole = failingAt(engine, 0, 'before');
   await migrate(whole, ONE_SERVER, signal);
-  const expected = await engine.select(SCHEMA, {});
+  const expected = await engine.select(SCHEMA, {}, signal);
   expect(expected).toHaveLength(TYPED_TABLES.length + 7); // ledger, samples, migrations, dirty list, two roll-ups, dropped rows
   // of the tables of records, all made the same way, the first two and the last two
   const steps = Array.from({ length: whole.ran }, (_, index) => index + 1);
@@ -59,12 +59,12 @@ test('a migration that stops at any statement is finished by the next start, to 
       engine_code: 999,
     });
     await migrate(engine, ONE_SERVER, signal);
-    expect(await engine.select(SCHEMA, {}), `statement ${failing} ${when}`).toEqual(expected);
+    expect(await engine.select(SCHEMA, {}, signal), `statement ${failing} ${when}`).toEqual(expected);
   }
   const again = failingAt(engine, 0, 'before');
   await migrate(again, ONE_SERVER, signal);
   expect(again.ran).toBe(2); // nothing but the foundation
-  expect(await engine.select('SELECT number FROM leeway.migrations FINAL ORDER BY number', {})).toEqual(
+  expect(await engine.select('SELECT number FROM leeway.migrations FINAL ORDER BY number', {}, signal)).toEqual(
     MIGRATIONS.map(({ number }) => ({ number })),
   );
 }, 60_000);
@@ -122,15 +122,15 @@ FROM numbers(1000)`;
     );
     await session.command(`INSERT INTO leeway.samples (id, at, mant, exp, precedence) ${rows}`);
   });
-  const held = await engine.select(samples, {});
+  const held = await engine.select(samples, {}, signal);
   expect(held).toHaveLength(1_000);
   await migrate(engine, ONE_SERVER, signal);
-  expect(await engine.select(samples, {})).toEqual(held);
+  expect(await engine.select(samples, {}, signal)).toEqual(held);
   await engine.write((session) => session.command('OPTIMIZE TABLE leeway.samples FINAL'));
-  expect(await engine.select(samples, {})).toEqual(held);
+  expect(await engine.select(samples, {}, signal)).toEqual(held);
   const codecs =
     "SELECT name, compression_codec AS codec FROM system.columns WHERE database = 'leeway' AND table = 'samples' AND compression_codec != '' ORDER BY name";
-  expect(await engine.select(codecs, {})).toEqual([
+  expect(await engine.select(codecs, {}, signal)).toEqual([
     { name: 'at', codec: 'CODEC(Delta(8), ZSTD(1))' },
     { name: 'exp', codec: 'CODEC(ZSTD(1))' },
     { name: 'id', codec: 'CODEC(Delta(8), ZSTD(1))' },
@@ -146,7 +146,7 @@ test('a store that a later version wrote is refused; retention follows the confi
     "SELECT extract(create_table_query, 'TTL [^\\n]*?Day\\\\(\\\\d+\\\\)') AS ttl FROM system.tables WHERE name = 'samples_1m'";
   for (const rollup_1m_days of [90, 30, 36_500]) {
     await migrate(engine, { ...ONE_SERVER, retention: { ...RETENTION, rollup_1m_days } }, signal);
-    expect(await engine.select(ttl, {})).toEqual([{ ttl: `TTL toDate(t) + toIntervalDay(${rollup_1m_days})` }]);
+    expect(await engine.select(ttl, {}, signal)).toEqual([{ ttl: `TTL toDate(t) + toIntervalDay(${rollup_1m_days})` }]);
   }
   await engine.write((session) => session.insert('leeway.migrations', [{ number: 1_000, name: 'later' }]));
   await expect(migrate(engine, ONE_SERVER, signal)).rejects.toMatchObject({ code: 'LW-STORE' });
@@ -167,7 +167,7 @@ test('on a cluster every statement names it, every table is replicated, and the 
       expect(sql).toMatch(
         /ENGINE = Replicated(Replacing|Collapsing)MergeTree\('\/clickhouse\/tables\/\{shard\}\/leeway\/\w+', '\{replica\}'/,
       );
-    expect((await engine.select(`EXPLAIN AST ${sql}`, {})).length).toBeGreaterThan(1);
+    expect((await engine.select(`EXPLAIN AST ${sql}`, {}, signal)).length).toBeGreaterThan(1);
   }
   expect(statements.find((sql) => sql.includes('`samples`'))).toMatchInlineSnapshot(`
     "CREATE TABLE IF NOT EXISTS \`leeway\`.\`samples\` ON CLUSTER '{cluster}' (
