@@ -8,6 +8,8 @@ const MINUTES_MAX = 240;
 /** Minutes listed by one call. */
 const LISTED_MAX = 10_000;
 const MINUTE_MS = 60_000;
+const HOUR_S = 3_600;
+const DAY_S = 86_400;
 
 /** Days whose samples retention dropped (expire.ts). */
 const DROPPED_DAYS = `SELECT DISTINCT partition AS day FROM leeway.expired FINAL WHERE \`table\` = 'samples' AND done < 2`;
@@ -35,6 +37,13 @@ export async function markDirty(
   if (rows.length > 0) await session.insert('leeway.samples_dirty', rows);
 }
 
+export type RollUpOptions = {
+  readonly now_ms: number;
+  /** Days that minutes are kept: hours of older ones are computed from samples, where these are kept longer. */
+  readonly rollup_1m_days: number;
+  readonly onBegin: () => void;
+};
+
 /**
  * Computes anew, from deduplicated samples, every past minute that inserts touched and the hours they lie in. Replays and
  * late samples give the same numbers as if all had come at once, because nothing is added up: a row is replaced. One at a
@@ -42,7 +51,7 @@ export async function markDirty(
  */
 export function rollUp(
   engine: Engine,
-  { now_ms, onBegin }: { readonly now_ms: number; readonly onBegin: () => void },
+  { now_ms, rollup_1m_days, onBegin }: RollUpOptions,
   signal: AbortSignal,
 ): Promise<RolledUp> {
   return engine.write(async (session) => {
@@ -62,13 +71,22 @@ export function rollUp(
       signal.throwIfAborted();
       const some = due.slice(from, from + MINUTES_A_STATEMENT);
       const minutes = some.map((row) => Number(row.t));
-      await session.command(minutesFromSamples(minutes));
-      await session.command(hoursFromMinutes([...new Set(minutes.map((minute) => minute - (minute % 3_600)))]));
+      await session.command(fromSamples('samples_1m', minutes, 60));
+      const hours = new Set(minutes.map((minute) => minute - (minute % HOUR_S)));
+      const isOld = (hour: number): boolean => isPast(hour, now_ms, rollup_1m_days);
+      const { old = [], young = [] } = Object.groupBy(hours, (hour) => (isOld(hour) ? 'old' : 'young'));
+      if (young.length > 0) await session.command(hoursFromMinutes(young));
+      if (old.length > 0) await session.command(fromSamples('samples_1h', old, HOUR_S));
       await unmark(session, some);
     }
     await unmark(session, too_old);
     return { minutes: due.length, too_old: too_old.length, left: dirty.length - too_old.length - due.length };
   }, signal);
+}
+
+/** Whether minutes of an hour may be gone. The engine drops them by its own clock, which may be an hour ahead. */
+function isPast(hour: number, now_ms: number, rollup_1m_days: number): boolean {
+  return hour - (hour % DAY_S) + rollup_1m_days * DAY_S <= now_ms / 1_000 + HOUR_S;
 }
 
 /** `YYYYMMDD` of a time in seconds. */
@@ -84,14 +102,14 @@ async function unmark(session: WritingSession, rows: readonly DirtyRow[]): Promi
 /** One thread, and parts merged in the order of the key: sums of doubles depend on the order of their terms. */
 const IN_ORDER = 'SETTINGS max_threads = 1, split_parts_ranges_into_intersecting_and_non_intersecting_final = 0';
 
-function minutesFromSamples(minutes: readonly number[]): string {
+function fromSamples(into: RollupTable, starts: readonly number[], seconds: number): string {
   const finite = 'isFinite(value)';
-  return rollupSql('samples_1m', minutes, {
+  return rollupSql(into, starts, {
     columns: `minIf(value, ${finite}), maxIf(value, ${finite}), sumIf(value, ${finite}), argMaxIf(value, at, ${finite}),
   countIf(${finite}) AS finite, countIf(NOT ${finite} AND reinterpretAsUInt64(value) != ${STALE_BITS}) AS others`,
     from: 'samples',
     time: 'at',
-    seconds: 60,
+    seconds,
     having: 'HAVING finite + others > 0',
   });
 }
@@ -102,7 +120,7 @@ function hoursFromMinutes(hours: readonly number[]): string {
   sum(samples_1m.count), sum(samples_1m.non_finite)`,
     from: 'samples_1m',
     time: 't',
-    seconds: 3_600,
+    seconds: HOUR_S,
     having: '',
   });
 }

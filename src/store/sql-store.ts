@@ -104,7 +104,8 @@ export class SqlStore implements RolledStore {
   }
 
   rollUp(now_ms: number, signal: AbortSignal): Promise<RolledUp> {
-    return rollUp(this.#engine, { now_ms, onBegin: () => this.#ledger.forgetMarked() }, signal);
+    const { rollup_1m_days } = this.#schema.retention;
+    return rollUp(this.#engine, { now_ms, rollup_1m_days, onBegin: () => this.#ledger.forgetMarked() }, signal);
   }
 
   expire(now_ms: number, signal: AbortSignal): Promise<Expired> {

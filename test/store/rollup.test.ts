@@ -176,3 +176,37 @@ test('the sole writer marks a minute once between two roll-ups, and what comes a
   expect(await store.rollUp(START_MS + 60_000, signal)).toMatchObject({ minutes: 1 });
   expect(await held(store, 'samples_1m')).toMatchObject([{ sum: 15, count: 4 }]);
 });
+
+test('a late sample completes its hour also where minutes are gone and samples are kept longer', async () => {
+  await using directory = await scratchDirectory();
+  const retention = { raw_days: 36_500, rollup_1m_days: 30, rollup_1h_days: 36_500 };
+  await using store = await openEmbeddedStore({ data_dir: directory.path, clock: systemClock, retention });
+  const now_ms = systemClock.now_ms(); // the engine drops minutes by its own clock
+  const today_ms = now_ms - (now_ms % 86_400_000);
+  let place = 0;
+  const insert = async (at_ms: number, values: readonly number[]): Promise<void> => {
+    const samples = values.map((value, index) => ({ id: 1n, at_ms: at_ms + index * 60_000, value }));
+    const frame = { lineage: lineage(0, ++place), source: 's', sequence: place, samples };
+    const outcome = await store.insert(await deliveryOf(directory.path, 'samples', [frame]), signal);
+    expect(outcome).toMatchObject({ kind: 'ok' });
+  };
+  const days = [50, 30, 29]; // ago: minutes of the first two are past their 30 days
+  const start = (day: number): number => today_ms - day * 86_400_000;
+  for (const day of days) await insert(start(day), [4, 1, Number.NaN, 8]);
+  await store.rollUp(now_ms, signal);
+  await store.query('OPTIMIZE TABLE leeway.samples_1m FINAL', {}, signal);
+  expect(await held(store, 'samples_1m')).toHaveLength(4);
+  for (const day of days) await insert(start(day) + 3_540_000, [2]);
+  await store.rollUp(now_ms, signal);
+  expect(await held(store, 'samples_1h')).toEqual(
+    days.map((day) => ({
+      name: `1 ${start(day) / 1_000}`,
+      min: 1,
+      max: 8,
+      sum: 15,
+      last: 2,
+      count: 4,
+      non_finite: 1,
+    })),
+  );
+});
