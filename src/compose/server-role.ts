@@ -285,7 +285,21 @@ async function workLoops(ground: Ground, parts: RunningParts, { signal, failed }
       },
       signal,
     ),
-    upkeep({ store, control, clock, holder, onError: failed('upkeep') }, signal),
+    upkeep(
+      {
+        store,
+        control,
+        clock,
+        holder,
+        onError: failed('upkeep'),
+        onTooOld: (minutes) =>
+          ground.logger.warn(
+            { minutes },
+            'late samples of days past retention.raw_days are in no roll-up: raise it to backfill',
+          ),
+      },
+      signal,
+    ),
     courier.run(signal),
     every(clock, SINKS_MS, () => judgeSinks({ desk, clock, control }, new Set(live.destinations.map(({ id }) => id))), {
       signal,

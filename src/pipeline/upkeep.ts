@@ -3,7 +3,8 @@ import type { Control } from '../core/ports.ts';
 
 /** A store that keeps roll-ups and drops what is old. */
 export type KeptStore = {
-  rollUp(now_ms: number, signal: AbortSignal): Promise<unknown>;
+  /** `too_old`: minutes of days whose samples were dropped, which are not rolled up again. */
+  rollUp(now_ms: number, signal: AbortSignal): Promise<{ readonly too_old: number }>;
   expire(now_ms: number, signal: AbortSignal): Promise<unknown>;
 };
 
@@ -14,6 +15,8 @@ export type UpkeepOptions = {
   /** This worker's name in the lease table: one worker at a time. */
   readonly holder: string;
   readonly onError: (error: unknown) => void;
+  /** Told of minutes whose late samples are in no roll-up. */
+  readonly onTooOld: (minutes: number) => void;
 };
 
 /** Roll-ups are at most this much behind the minute that they sum up. */
@@ -27,11 +30,12 @@ const LEASE = 'upkeep';
 
 /** Rolls up what was inserted and drops what is older than retention allows, until the signal. */
 export async function upkeep(options: UpkeepOptions, signal: AbortSignal): Promise<void> {
-  const { store, control, clock, holder, onError } = options;
+  const { store, control, clock, holder, onError, onTooOld } = options;
   let expired_ms = -Infinity;
   const isHeld = (): Promise<boolean> => control.lease(LEASE, holder, LEASE_MS);
   const pass = async (lost: AbortSignal): Promise<void> => {
-    await store.rollUp(clock.now_ms(), lost);
+    const { too_old } = await store.rollUp(clock.now_ms(), lost);
+    if (too_old > 0) onTooOld(too_old);
     if (clock.elapsed_ms() - expired_ms < EXPIRE_MS) return;
     await store.expire(clock.now_ms(), lost);
     expired_ms = clock.elapsed_ms();

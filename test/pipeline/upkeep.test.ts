@@ -8,17 +8,19 @@ test('one worker at a time rolls up every minute and expires every hour; a stopp
   await using control = await openSqliteControl({ data_dir: ':memory:', clock });
   const done: string[] = [];
   const errors: unknown[] = [];
+  const tooOld: number[] = [];
   const worker = (holder: string, signal: AbortSignal) =>
     upkeep(
       {
         store: {
-          rollUp: async () => void done.push(`${holder} rolls up`),
+          rollUp: async () => ({ too_old: done.push(`${holder} rolls up`) === 1 ? 7 : 0 }),
           expire: async () => void done.push(`${holder} expires`),
         },
         control,
         clock,
         holder,
         onError: (error) => errors.push(error),
+        onTooOld: (minutes) => tooOld.push(minutes),
       },
       signal,
     );
@@ -40,6 +42,7 @@ test('one worker at a time rolls up every minute and expires every hour; a stopp
   expect(early.length).toBeGreaterThanOrEqual(3);
   expect(done.slice(early.length)).toContain('two rolls up');
   expect(errors).toEqual([]);
+  expect(tooOld).toEqual([7]); // of the first pass; the others left nothing out
 });
 
 test('a worker that dies hands over within three minutes; one that works for long does not', async () => {
@@ -48,8 +51,9 @@ test('a worker that dies hands over within three minutes; one that works for lon
   const done: string[] = [];
   const stop = new AbortController();
   const worker = (holder: string, own: ManualClock, rollUp: () => Promise<unknown>) => {
-    const store = { rollUp, expire: () => Promise.resolve() };
-    return upkeep({ store, control, clock: own, holder, onError: (error) => done.push(String(error)) }, stop.signal);
+    const store = { rollUp: () => rollUp().then(() => ({ too_old: 0 })), expire: () => Promise.resolve() };
+    const onError = (error: unknown): unknown => done.push(String(error));
+    return upkeep({ store, control, clock: own, holder, onError, onTooOld: () => undefined }, stop.signal);
   };
   const minutes = async (count: number): Promise<void> => {
     for (let step = 0; step < count * 4; step++) {
