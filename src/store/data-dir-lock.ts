@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { link, mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LeewayError, systemCode } from '../core/errors.ts';
 
@@ -16,7 +16,7 @@ export async function lockDataDir(data_dir: string): Promise<AsyncDisposable> {
   try {
     await mkdir(data_dir, { recursive: true });
     await writeFile(own, content);
-    await place(own, file, data_dir);
+    await place(own, file, { data_dir, claims: 0 });
   } catch (cause) {
     if (cause instanceof LeewayError) throw cause;
     throw new LeewayError(
@@ -37,21 +37,50 @@ export async function lockDataDir(data_dir: string): Promise<AsyncDisposable> {
 
 /** Attempts: each one either takes the lock, finds a living holder, or clears away one dead lock. */
 const ATTEMPTS_MAX = 10;
+/** Starters that died while they cleared away the lock of one that died so. */
+const CLAIMS_MAX = 3;
 
-async function place(own: string, file: string, data_dir: string): Promise<void> {
+async function place(own: string, file: string, { data_dir, claims }: Claims): Promise<void> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     try {
       return await link(own, file);
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error;
     }
-    const holder = await readFile(file, 'utf8').catch(() => '');
-    const [pid = '', ticks = ''] = holder.trim().split(' ');
-    if (isAlive(Number(pid), ticks)) throw taken(data_dir, `process ${pid}`);
-    await rename(file, `${own}.stale`).catch(() => undefined); // another starter may have cleared it first
-    await unlink(`${own}.stale`).catch(() => undefined);
+    const holder = await holderOf(file);
+    if (holder?.alive === true) throw taken(data_dir, `process ${holder.pid}`);
+    if (holder !== null) await clear(own, file, { data_dir, claims: claims + 1 });
   }
   throw taken(data_dir, 'another process');
+}
+
+type Claims = { readonly data_dir: string; readonly claims: number };
+
+/**
+ * Removes a dead lock while the claim to it is held: of two starters that saw it dead the slower would else remove the
+ * lock that the faster has taken meanwhile. The claim is a lock itself, so one of a dead starter is cleared in its turn.
+ */
+async function clear(own: string, file: string, claims: Claims): Promise<void> {
+  if (claims.claims > CLAIMS_MAX) throw taken(claims.data_dir, 'another process');
+  const claim = `${file}.claim`;
+  await place(own, claim, claims);
+  try {
+    const holder = await holderOf(file);
+    if (holder?.alive === false) await unlink(file);
+  } finally {
+    await unlink(claim);
+  }
+}
+
+/** Who holds a lock; null where there is none. */
+async function holderOf(file: string): Promise<{ readonly pid: string; readonly alive: boolean } | null> {
+  const content = await readFile(file, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return null;
+    throw error;
+  });
+  if (content === null) return null;
+  const [pid = '', ticks = ''] = content.trim().split(' ');
+  return { pid, alive: isAlive(Number(pid), ticks) };
 }
 
 /** The error for a directory that another process holds. */

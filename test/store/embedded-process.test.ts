@@ -1,4 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
@@ -77,6 +79,52 @@ test('a lock left by a process that is gone, or whose id another process now has
     await writeFile(file, stale);
     await using lock = await lockDataDir(directory.path);
     expect(lock).toBeDefined();
+  }
+});
+
+test('a dead lock is cleared by one starter at a time, and a starter that died at it hinders nobody', async () => {
+  await using directory = await scratchDirectory();
+  const file = path.join(directory.path, 'leeway.lock');
+  const living = `${process.ppid} \n`;
+  await writeFile(file, '4194304 1\n');
+  await writeFile(`${file}.claim`, living);
+  await expect(lockDataDir(directory.path)).rejects.toMatchObject({
+    code: 'LW-DATA-DIR-TAKEN',
+    message: expect.stringContaining(`process ${process.ppid}`),
+  });
+  expect((await readdir(directory.path)).toSorted()).toEqual(['leeway.lock', 'leeway.lock.claim']);
+  await writeFile(`${file}.claim`, '4194304 2\n');
+  {
+    await using lock = await lockDataDir(directory.path);
+    expect(lock).toBeDefined();
+    expect(await readdir(directory.path)).toEqual(['leeway.lock']);
+  }
+  expect(await readdir(directory.path)).toEqual([]);
+});
+
+test('of many processes that start over a dead lock at once one gets it', async () => {
+  await using directory = await scratchDirectory();
+  const starters = Array.from({ length: 4 }, () =>
+    fork(new URL('./lock-starter.ts', import.meta.url), [directory.path]),
+  );
+  try {
+    await Promise.all(starters.map((starter) => once(starter, 'message'))); // ready
+    for (let round = 0; round < 40; round++) {
+      await writeFile(path.join(directory.path, 'leeway.lock'), '4194304 1\n');
+      for (const command of ['lock', 'free']) {
+        const told = Promise.all(starters.map((starter) => once(starter, 'message')));
+        for (const starter of starters) starter.send(command);
+        const answers = (await told).map(([answer]) => String(answer));
+        const expected = command === 'lock' ? 1 : 0;
+        expect(
+          answers.filter((answer) => answer === 'locked'),
+          `round ${round}`,
+        ).toHaveLength(expected);
+      }
+      expect(await readdir(directory.path)).toEqual([]);
+    }
+  } finally {
+    for (const starter of starters) starter.kill('SIGKILL');
   }
 });
 
