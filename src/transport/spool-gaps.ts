@@ -5,10 +5,10 @@ import type { SpoolDisk } from './disk.ts';
 import { scanFrames } from './frame.ts';
 import type { Gap, GapReason } from './gap-log.ts';
 import { type KnownSequences, SourceTally } from './known-sequences.ts';
-import type { Part, Segment } from './segment.ts';
+import type { Segment } from './segment.ts';
 
 /** Rows of a batch that were, or would have become, a frame. */
-type Framed = Pick<FrameHeader, 'source' | 'epoch' | 'sequence' | 'parts' | 'table' | 'rows'>;
+export type Framed = Pick<FrameHeader, 'source' | 'epoch' | 'sequence' | 'parts' | 'table' | 'rows'>;
 
 /**
  * What dropping a closed segment loses, by source and epoch: exactly the records that were acknowledged in it. Which batches
@@ -29,8 +29,13 @@ export async function gapsOfSegment(disk: SpoolDisk, segment: Segment, known: Kn
   return gaps;
 }
 
+/** A part without its body. */
+export function headOf({ source, epoch, sequence, parts, table, rows }: Framed): Framed {
+  return { source, epoch, sequence, parts, table, rows };
+}
+
 /** What leaving parts out of a batch that is acknowledged loses. */
-export function gapsOfParts(parts: readonly Part[]): Gap[] {
+export function gapsOfParts(parts: readonly Framed[]): Gap[] {
   return gapsOf(parts, 'spool_full_newest', () => true);
 }
 

@@ -16,7 +16,7 @@ import { KnownSequences } from './known-sequences.ts';
 import { recover, type Recovered } from './recovery.ts';
 import { DiskSpace, isDiskFull } from './disk-space.ts';
 import type { Part, Segment } from './segment.ts';
-import { gapsOfParts } from './spool-gaps.ts';
+import { type Framed, gapsOfParts, headOf } from './spool-gaps.ts';
 import { type Bounds, boundsOf } from './segment-bounds.ts';
 import type { SpoolEvent, SpoolOptions } from './spool-options.ts';
 import { admit, policiesOf, type SpoolPolicies } from './spool-quota.ts';
@@ -64,8 +64,8 @@ export async function openSpool(options: SpoolOptions): Promise<Bus> {
 type Entry = {
   readonly batch: Pick<Batch, 'source' | 'epoch' | 'sequence'>;
   readonly parts: readonly Part[];
-  /** Parts that are declared instead of written. */
-  readonly shed: readonly Part[];
+  /** Parts that are declared instead of written: without their bodies, which count for no limit. */
+  readonly shed: readonly Framed[];
   /** Of `parts`. */
   readonly bytes: number;
   /** It found the disk full before. */
@@ -229,7 +229,7 @@ class Spool implements Bus {
     const kept_bytes = kept.reduce((sum, part) => sum + part.bytes, 0);
     if (this.#queue_bytes + kept_bytes > QUEUE_BYTES_MAX)
       throw new LeewayError('LW-SPOOL-FULL', `${this.#queue_bytes} bytes wait for the disk; send again later`);
-    const shed = sized.filter(({ table }) => admission.shed.has(table)).map(({ part }) => part);
+    const shed = sized.filter(({ table }) => admission.shed.has(table)).map(({ part }) => headOf(part));
     const parts = kept.map(({ part }) => part);
     this.#queue.push({ ...entry, parts, shed: [...entry.shed, ...shed], bytes: kept_bytes });
     this.#queue_bytes += kept_bytes;

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { LeewayError } from '../../src/core/errors.ts';
@@ -50,6 +52,24 @@ async function fill(bus: Bus, records: (sequence: number) => readonly LeewayReco
       return sequence - from;
     }
   }
+}
+
+/** Publishes until something is dropped. */
+async function fillWith(bus: Bus, from: number): Promise<void> {
+  for (let sequence = from; sum(bus.backlog().dropped) === 0; sequence++)
+    await bus.publish(batch(sequence, steps(0, 1_000)), signal);
+}
+
+/** Bytes of buffers that something still holds. */
+async function bufferBytes(): Promise<number> {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: unknown = runInNewContext('gc');
+  setFlagsFromString('--no-expose-gc');
+  for (let round = 0; round < 3; round++) {
+    if (typeof collectGarbage === 'function') collectGarbage();
+    await systemClock.sleep(1, signal);
+  }
+  return process.memoryUsage().arrayBuffers;
 }
 
 test('drop_oldest: a full spool takes what is new, gives up the oldest segments and declares them', async () => {
@@ -122,6 +142,45 @@ test('drop_newest: a full spool keeps what it has, acknowledges what arrives and
   expect(sum(bus.backlog().in_flight) + sum(bus.backlog().dropped)).toBe(600);
   expect(await bus.publish(batch(60), signal)).toEqual({ repeated: true }); // it was acknowledged: it is not sent twice
   expect(await bus.publish(batch(61), signal)).toEqual({ repeated: false });
+});
+
+test('drop_newest: what waits to be declared holds no bodies, however long the disk takes', async () => {
+  await using directory = await scratchDirectory();
+  const gate = Promise.withResolvers<void>();
+  let isSlow = false;
+  const real = systemDisk(false);
+  const disk: SpoolDisk = {
+    ...real,
+    create: async (file, room) => {
+      const handle = await real.create(file, room);
+      if (!file.includes('gaps-')) return handle;
+      return {
+        append: async (bytes) => {
+          if (isSlow) await gate.promise;
+          await handle.append(bytes);
+        },
+        sync: () => handle.sync(),
+        truncate: (size) => handle.truncate(size),
+        close: () => handle.close(),
+      };
+    },
+  };
+  await using bus = await open(directory.path, { bytes_max: 1_048_576, policy: 'drop_newest', disk });
+  await fillWith(bus, 1);
+  isSlow = true;
+  const many = steps(0, 5_000);
+  const before_bytes = await bufferBytes();
+  const published: Promise<unknown>[] = [];
+  for (let sequence = 100; sequence < 130; sequence++) {
+    published.push(bus.publish(batch(sequence, many), signal));
+    await systemClock.sleep(0, signal); // a write of its own, or the queue
+  }
+  const held_bytes = (await bufferBytes()) - before_bytes;
+  gate.resolve();
+  await Promise.all(published);
+  // 30 bodies of 5,000 steps are 6 MB or more: 8 bytes each of time, duration, compute, data and loss
+  expect(held_bytes).toBeLessThan(3_000_000);
+  expect(sum(bus.backlog().dropped)).toBeGreaterThanOrEqual(30 * 5_000);
 });
 
 test('signals by policy: metrics make room for records, predictions are left out, records are never lost', async () => {
