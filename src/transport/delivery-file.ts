@@ -2,7 +2,7 @@ import path from 'node:path';
 import { systemCode } from '../core/errors.ts';
 import { type Ok, type Reject, type Retry, retry } from '../core/outcome.ts';
 import type { Scratch, SpoolDisk } from './disk.ts';
-import { type ReadSegment, recoverFile } from './recovery.ts';
+import { type ReadSegment, REASON_SUFFIX, recoverFile } from './recovery.ts';
 import type { Segment } from './segment.ts';
 
 /**
@@ -19,8 +19,6 @@ export async function readDelivery(disk: SpoolDisk, segment: Segment, scratch?: 
   }
 }
 
-/** Ending of the file beside a rejected segment that says why: `{"code","reason"}`. */
-export const REASON_SUFFIX = '.json';
 const REASON_CHARACTERS_MAX = 1_000;
 
 /** Forgets a stored segment or sets a rejected one aside; null when that is done. */

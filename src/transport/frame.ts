@@ -185,14 +185,15 @@ export type Scan = {
 /**
  * Walks `bytes`; after a damaged stretch it looks for the next whole frame. O(bytes) plus one CRC a candidate. Throws
  * LW-FRAME-VERSION where a newer version's frame begins the file and no frame of a known one is in it: a file has one
- * writer, so beside whole frames another version is a flipped bit.
+ * writer, so beside whole frames another version is a flipped bit. Behind damage only frames of segment `number`, where it is
+ * given, are frames: what looks like another's is text that a sender put into a record, laid bare.
  */
-export function scanFrames(bytes: Buffer, table: TableName): Scan {
+export function scanFrames(bytes: Buffer, table: TableName, number?: number): Scan {
   const frames: FoundFrame[] = [];
   let offset = 0;
   let damaged_middle = false;
   while (offset < bytes.length) {
-    const found = frameAt(bytes, offset, table) ?? nextFrame(bytes, offset + 1, table);
+    const found = frameAt(bytes, offset, table) ?? nextFrame(bytes, offset + 1, { table, number });
     if (found === null) {
       const fault = versionFault(bytes, offset);
       if (fault !== null && frames.length === 0) throw new LeewayError('LW-FRAME-VERSION', fault);
@@ -206,14 +207,17 @@ export function scanFrames(bytes: Buffer, table: TableName): Scan {
   return { frames, tail_bytes: bytes.length - offset, damaged_middle };
 }
 
-function nextFrame(bytes: Buffer, from: number, table: TableName): FoundFrame | null {
+/** The table and, where it is known, the number of the segment that is scanned. */
+type Scanned = { readonly table: TableName; readonly number: number | undefined };
+
+function nextFrame(bytes: Buffer, from: number, { table, number: own }: Scanned): FoundFrame | null {
   const name = firstColumn(table);
   const wanted = Buffer.from(`${String.fromCharCode(name.length)}${name}`, 'latin1');
   for (let mark = bytes.indexOf(wanted, from); mark !== -1; mark = bytes.indexOf(wanted, mark + 1)) {
     // the two varints before the mark take 2 to 6 bytes
     for (let start = mark - 2; start >= Math.max(from, mark - 6); start--) {
       const found = frameAt(bytes, start, table);
-      if (found !== null) return found;
+      if (found !== null && (own === undefined || segmentOf(found.header.lineage) === own)) return found;
     }
   }
   return null;

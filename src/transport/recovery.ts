@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { LeewayError } from '../core/errors.ts';
+import { LeewayError, systemCode } from '../core/errors.ts';
 import type { FrameHeader } from '../core/ports.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import type { Scratch, SpoolDisk } from './disk.ts';
@@ -7,12 +7,17 @@ import { type FoundFrame, type Scan, scanFrames } from './frame.ts';
 import { SegmentTally } from './known-sequences.ts';
 import type { Segment, SegmentIdentity } from './segment.ts';
 
+/** Ending of the file beside a rejected segment that says why: `{"code","reason"}`. */
+export const REASON_SUFFIX = '.json';
 const NAME = /^(\d{12})-([a-z_]+)\.native(\.rejected|\.bad|\.tmp)?$/;
 
 /** File name of a segment; the suffix says why a file was set aside. */
 export function segmentFile(number: number, table: TableName, suffix = ''): string {
   return `${String(number).padStart(12, '0')}-${table}.native${suffix}`;
 }
+
+/** Where a newer version wrote. */
+const NEXT_STEP = 'start the version that wrote it, or move the file away and start without its rows';
 
 /** What a start found in the spool directory. */
 export type Recovered = {
@@ -34,6 +39,8 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     -readonly [Key in keyof Recovered]: Recovered[Key] extends readonly (infer Item)[] ? Item[] : Recovered[Key];
   };
   const names = await disk.list(directory);
+  const rejected: SegmentIdentity[] = [];
+  const whole = new Set<string>();
   for (const name of names) {
     const match = NAME.exec(name);
     if (match === null) continue;
@@ -41,14 +48,18 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     const file = path.join(directory, name);
     found.number_max = Math.max(found.number_max, Number(digits));
     if (suffix === '.tmp') await disk.unlink(file);
-    if (suffix === '.tmp' || suffix === '.bad' || !isTable(table)) continue;
+    if (suffix === '.tmp' || suffix === '.bad') continue;
+    if (!isTable(table)) {
+      if (suffix === '.rejected') continue;
+      throw new LeewayError('LW-FRAME-VERSION', `${file}: a table that is not known here; ${NEXT_STEP}`);
+    }
+    const identity = { number: Number(digits), table, path: file, born_ms: now_ms };
     if (suffix === '.rejected') {
-      // a part of a segment that is still there: all of it is delivered again, and what is refused set aside again
-      if (names.includes(segmentFile(Number(digits), table))) continue;
-      for (const { header } of scanned(await disk.read(file), table, file).frames) found.rejected.push(header);
+      rejected.push(identity);
       continue;
     }
-    const segment = await recoverFile(disk, { number: Number(digits), table, path: file, born_ms: now_ms });
+    const segment = await recoverFile(disk, identity);
+    if (segment.segment !== null && segment.torn + segment.damaged === 0) whole.add(file);
     found.torn_frames += segment.torn;
     found.damaged_frames += segment.damaged;
     for (const header of segment.headers) found.headers.push(header); // hundreds of thousands: too many for one call
@@ -57,8 +68,26 @@ export async function recover(disk: SpoolDisk, directory: string, now_ms: number
     await disk.sync(file);
     found.segments.push(segment.segment);
   }
+  for (const identity of rejected) {
+    const { path: file } = identity;
+    const source = path.basename(file, '.rejected');
+    // a part of a segment that is still there: all of it is delivered again, and what is refused set aside again
+    if (whole.has(path.join(directory, source))) await removeRejected(disk, file);
+    else if (!names.includes(source))
+      for (const { header } of scanned(await disk.read(file), identity).frames) found.rejected.push(header);
+  }
   await disk.syncDirectory(directory);
   return found;
+}
+
+/** Removes what was set aside, and why: an end came before the segment that it is of could go. */
+async function removeRejected(disk: SpoolDisk, file: string): Promise<void> {
+  await disk.unlink(file);
+  try {
+    await disk.unlink(`${file}${REASON_SUFFIX}`);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error; // the reason is written where the disk takes it
+  }
 }
 
 /** A segment read back from disk; `segment` is null when no whole frame was left. */
@@ -85,7 +114,7 @@ export async function recoverFile(
 ): Promise<ReadSegment> {
   const file = await disk.read(identity.path, scratch);
   const bytes = file.subarray(0, bytes_max);
-  const scan = scanned(bytes, identity.table, identity.path);
+  const scan = scanned(bytes, identity);
   const headers = scan.frames.map((frame) => frame.header);
   const damaged = scan.damaged_middle ? 1 : 0;
   const tail = file.subarray(bytes.length - scan.tail_bytes);
@@ -116,13 +145,15 @@ function isRoom(bytes: Buffer): boolean {
 }
 
 /** As scanFrames; a newer version's frames stop the start with the name of their file: nothing of it is cut or deleted. */
-function scanned(bytes: Buffer, table: TableName, file: string): Scan {
+function scanned(
+  bytes: Buffer,
+  { table, number, path: file }: Pick<SegmentIdentity, 'table' | 'number' | 'path'>,
+): Scan {
   try {
-    return scanFrames(bytes, table);
+    return scanFrames(bytes, table, number);
   } catch (error) {
     if (!(error instanceof LeewayError)) throw error;
-    const next = 'start the version that wrote it, or move the file away and start without its rows';
-    throw new LeewayError(error.code, `${file}: ${error.message}; ${next}`, { cause: error });
+    throw new LeewayError(error.code, `${file}: ${error.message}; ${NEXT_STEP}`, { cause: error });
   }
 }
 

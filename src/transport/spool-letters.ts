@@ -7,7 +7,7 @@ import { RangeSet } from '../core/range-set.ts';
 import { TABLE_NAMES, type TableName } from '../core/tables.ts';
 import type { SpoolDisk } from './disk.ts';
 import { type FoundFrame, scanFrames } from './frame.ts';
-import { REASON_SUFFIX } from './delivery-file.ts';
+import { REASON_SUFFIX } from './recovery.ts';
 
 /** Records of one source and epoch, with the batches that they are of: closed ranges of sequences, rising. */
 export type LetterContents = {

@@ -38,7 +38,8 @@ type Leaving = 'taken' | 'handed_over' | 'dropping';
  * in them. Appending and dropping run between each other's calls (the spool's writer), delivering beside them.
  */
 export class SpoolShelf {
-  readonly #options: ShelfOptions;
+  /** Without what a start found: its frames may be hundreds of thousands. */
+  readonly #options: Omit<ShelfOptions, 'recovered'>;
   readonly #open = new Map<TableName, OpenSegment>();
   readonly #inFlight = new SourceTally();
   readonly #quarantined = new SourceTally();
@@ -50,8 +51,7 @@ export class SpoolShelf {
   #next_number: number;
   #bytes = 0;
 
-  constructor(options: ShelfOptions) {
-    const { recovered } = options;
+  constructor({ recovered, ...options }: ShelfOptions) {
     this.#options = options;
     this.#closed = [...recovered.segments];
     this.#next_number = options.next_number;

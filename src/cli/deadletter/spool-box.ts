@@ -2,7 +2,7 @@ import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LeewayError, systemCode } from '../../core/errors.ts';
 import { lockDataDir } from '../../store/data-dir-lock.ts';
-import { REASON_SUFFIX } from '../../transport/delivery-file.ts';
+import { REASON_SUFFIX } from '../../transport/recovery.ts';
 import { systemDisk } from '../../transport/disk.ts';
 import { replaySpoolLetter, type SpoolLetter, spoolLetters } from '../../transport/spool-letters.ts';
 import type { Letter, LetterBox, Replayed } from './letter.ts';
