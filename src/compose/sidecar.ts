@@ -134,9 +134,8 @@ async function openBus(
   const intervals = Object.values(config.collectors).map(({ interval_ms }) => interval_ms);
   const together_ms = Math.min(TOGETHER_MS_MAX, TOGETHER_INTERVALS * Math.min(...intervals));
   const disk = forwardDisk(spool.fsync);
-  const log = await ForwardLog.open(disk, join(data_dir, 'spool'), () =>
-    integerBelow(systemRandom, Number.MAX_SAFE_INTEGER),
-  );
+  const newEpoch = (): number => integerBelow(systemRandom, Number.MAX_SAFE_INTEGER);
+  const log = await ForwardLog.open(disk, join(data_dir, 'spool'), newEpoch, spool.fsync);
   const opened = await openSpool({
     data_dir,
     ...spool,

@@ -60,14 +60,21 @@ export class ForwardLog {
     this.#lines = new LineLog<Line>({ disk, directory, name: 'forward', file_bytes_max, check: line.check });
   }
 
-  /** Reads what is there; `newEpoch` names the first batches of a new directory. Rejects with the disk's own errors. */
-  static async open(disk: SpoolDisk, directory: string, newEpoch: () => number): Promise<ForwardLog> {
+  /**
+   * Reads what is there; `newEpoch` names the first batches of a new directory, and of each start where writes are not synced
+   * (`is_synced` false): a machine that lost power may have forgotten numbers that it gave. Rejects with the disk's own errors.
+   */
+  static async open(disk: SpoolDisk, directory: string, newEpoch: () => number, is_synced = true): Promise<ForwardLog> {
     const log = new ForwardLog(disk, directory);
     await disk.makeDirectory(directory);
     await log.#lines.replay(({ epoch, acknowledged, lost }) => {
       log.#epoch = epoch;
       log.#take(new Map(Object.entries(acknowledged)), lost);
     });
+    if (!is_synced) {
+      log.#epoch = null;
+      log.#acknowledged.clear();
+    }
     log.#epoch ??= newEpoch();
     const all = log.#merged(new Map(), []);
     await log.#lines.append(all, () => all); // durable before a batch is named by it

@@ -41,3 +41,21 @@ test('of 1,000 ends the totals are kept, then the oldest goes; what is of no pro
   expect(lost.slice(0, 2)).toEqual([refused, total('r2', 1)]);
   await log.close();
 });
+
+test('where writes are not synced each start names its batches anew: a number that a power loss forgot is not given twice', async () => {
+  await using place = await scratchDirectory();
+  const epochs = [1, 2, 3];
+  const open = (is_synced: boolean): Promise<ForwardLog> =>
+    ForwardLog.open(disk, place.path, () => epochs.shift() ?? 0, is_synced);
+  const first = await open(false);
+  await first.append(new Map([['a', 5]]), [total('r1', 5)]);
+  await first.close();
+  const second = await open(false);
+  expect([second.epoch, second.acknowledged('a'), second.known()]).toEqual([2, 0, []]);
+  expect(second.lost()).toEqual([total('r1', 5)]); // under the epoch that it was lost in
+  await second.append(new Map([['a', 2]]), []);
+  await second.close();
+  const synced = await open(true);
+  expect([synced.epoch, synced.acknowledged('a')]).toEqual([2, 2]);
+  await synced.close();
+});
