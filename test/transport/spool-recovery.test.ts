@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import type { Bus } from '../../src/core/ports.ts';
 import { encodeParts } from '../../src/transport/batch-parts.ts';
@@ -13,6 +13,8 @@ import type { SpoolOptions } from '../../src/transport/spool-options.ts';
 import { take } from '../contract/bus.ts';
 import { heartbeat } from '../contract/records.ts';
 import { scratchDirectory } from '../contract/scratch-directory.ts';
+
+vi.setConfig({ testTimeout: 30_000 }); // hundreds of thousands of frames on a machine that others use too
 
 function open(data_dir: string, more: Partial<SpoolOptions> = {}): Promise<Bus> {
   const known = { sequences: [], lineage_max: 0n };
