@@ -231,7 +231,7 @@ export function valueOf(name, value) {
       .join(' · ');
   if (typeof value === 'string') return /usd/.test(name) && /^-?[0-9.]+$/.test(value) ? knownUsd(name, value) : value;
   if (typeof value !== 'number') return UNKNOWN;
-  if (/_ratio$|^accuracy$|^(low|high)$|_accuracy$/.test(name))
+  if (/_ratio$|^accuracy$|^(estimate|low|high)$|_accuracy$/.test(name))
     return percent(value, Math.abs(value) < 1 && Math.abs(value) >= 0.001 ? 1 : undefined);
   if (/(^|_)(at|from|to|start)_ms$/.test(name)) return utcTime(value);
   if (/(^|_)ms(_|$)/.test(name)) return duration(value);

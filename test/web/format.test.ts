@@ -160,5 +160,6 @@ describe('words', () => {
     ['window', { from: 1, wait_ms: 20 }, 'from 1 · wait ms 20 ms'],
     ['e_value', 1.97e55, '2×10⁵⁵'],
     ['anything', null, '–'],
+    ['estimate', 0.738, '73.8 %'],
   ])('%s reads by its unit', (name, value, text) => expect(plain(format.valueOf(name, value))).toBe(text));
 });
