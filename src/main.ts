@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { type Command, helpOf, nearest, type Terminal } from './cli/command.ts';
+import { printable } from './cli/printable.ts';
 import { StandardOutput } from './cli/standard-output.ts';
 import { ERRORS, EXIT, LeewayError } from './core/errors.ts';
 import { version } from './files/version.ts';
@@ -99,7 +100,7 @@ function report(error: unknown, terminal: Terminal): number {
   const lines = error.errors.map(
     (item) => `error[${error.code}]: ${item.path}: got ${item.got}, expected ${item.expected}`,
   );
-  terminal.err(`${lines.length > 0 ? lines.join('\n') : `error[${error.code}]: ${error.message}`}\n`);
+  terminal.err(`${printable(lines.length > 0 ? lines.join('\n') : `error[${error.code}]: ${error.message}`)}\n`);
   return ERRORS[error.code].exit;
 }
 

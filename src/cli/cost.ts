@@ -10,6 +10,7 @@ import { formatOf, type InputPlace, readLines, writeWhole } from '../files/input
 import { readTable } from '../files/table.ts';
 import { defineCommand, type Terminal, usage } from './command.ts';
 import { costTable } from './cost-table.ts';
+import { printable } from './printable.ts';
 
 export const command = defineCommand({
   name: 'cost',
@@ -49,7 +50,7 @@ export const command = defineCommand({
     if (values.strict) refuseAny(rejected);
     if (values.focus !== undefined) await writeFocus(resolve(terminal.cwd, values.focus), ledger, version);
     if (values.format === 'json') terminal.out(`${JSON.stringify(ledgerDocument({ ...ledger, rejected }))}\n`);
-    else terminal.out(costTable(ledger));
+    else terminal.out(printable(costTable(ledger)));
     if (values.format !== 'json') reportRejected(rejected, terminal);
     return EXIT.done;
   },
@@ -129,7 +130,7 @@ function refuseAny(rejected: readonly Rejection[]): void {
 
 function reportRejected(rejected: readonly Rejection[], terminal: Terminal): void {
   for (const { path, line, code, reason } of rejected.slice(0, REJECTED_MAX))
-    terminal.err(`rejected[${code}]: ${path}:${line}: ${reason}\n`);
+    terminal.err(printable(`rejected[${code}]: ${path}:${line}: ${reason}\n`));
   if (rejected.length > REJECTED_MAX) terminal.err(`… and ${rejected.length - REJECTED_MAX} more rejected\n`);
 }
 

@@ -8,6 +8,7 @@ import type { DecodeResult, DecodeWarningCode } from '../formats/decode-result.t
 import { decodeInfiniband } from '../formats/infiniband.ts';
 import { sourceText } from '../formats/source-text.ts';
 import { defineCommand, nearest, type Terminal, usage } from './command.ts';
+import { printable } from './printable.ts';
 
 /** Bytes of one source after unpacking: an Inspector dump of a million collectives is 200 to 500 MB, a scrape 20 MB. */
 const SOURCE_BYTES_MAX = 256 * 1_048_576;
@@ -117,15 +118,10 @@ function asTable(result: DecodeResult): string {
   for (const item of result.inventory) lines.push(`device ${JSON.stringify(item)}`);
   for (const { code, message } of result.warnings) lines.push(`warning[${code}]: ${message}`);
   lines.push(`${result.samples.length} values, ${result.absent.length} absent, ${result.warnings.length} warnings`, '');
-  return lines.map(withoutControls).join('\n');
+  return lines.map((line) => printable(line.replaceAll('\n', '\ufffd'))).join('\n');
 }
 
 function braces(attributes: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(attributes).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
-}
-
-/** Text of a source must not steer the reader's terminal. */
-function withoutControls(line: string): string {
-  return line.replace(/\p{Cc}/gu, '\ufffd');
 }

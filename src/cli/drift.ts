@@ -9,6 +9,7 @@ import { compareSets, SetLearner, type SetOptions, type SetsReport, SideCounter 
 import type { InputPlace } from '../files/input.ts';
 import { type RejectedRecord, readTable, spooled, type TableBatch } from '../files/table.ts';
 import { type Command, defineCommand, nearest, type Terminal, usage } from './command.ts';
+import { printable } from './printable.ts';
 
 /** Levels that --fail-on takes; `any` = small. */
 const FAIL_LEVELS: Readonly<Record<string, readonly Severity[]>> = {
@@ -322,7 +323,7 @@ function explained(report: SetsReport): string[] {
       ]);
       return [
         '',
-        `${feature.name}: where it moved`,
+        printable(`${feature.name}: where it moved`),
         ...aligned([['BIN', 'REFERENCE', 'CURRENT', 'PSI TERM'], ...cells]),
       ];
     });
@@ -336,7 +337,7 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
   return rows.map((row) =>
     row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .map((cell, column) => printable(cell).padEnd(widths[column] ?? 0))
       .join('  ')
       .trimEnd(),
   );

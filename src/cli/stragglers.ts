@@ -9,6 +9,7 @@ import type { StragglerIncident, StragglerReport } from '../straggler/report.ts'
 import { TRACE_COLUMNS, type TraceRow, traceParser } from '../straggler/trace-operation.ts';
 import { analyseTrace, type WhatIfReport } from '../straggler/what-if.ts';
 import { type Arguments, type Command, defineCommand, type Terminal, usage } from './command.ts';
+import { printable } from './printable.ts';
 
 const NAME = 'stragglers';
 const SEVERITIES = ['any', 'warn', 'page'] as const;
@@ -199,7 +200,7 @@ function tableOf(report: StragglerReport, rejected_count: number): string {
     );
   if (rejected_count > 0) lines.push(`${rejected_count} records rejected; --format json lists them`);
   if (report.jobs.length === 0) lines.push('no training records found');
-  return `${lines.join('\n')}\n`;
+  return printable(`${lines.join('\n')}\n`);
 }
 
 const HEADER = ['SEVERITY', 'KIND', 'SUBJECT', 'CAUSE', 'SLOWER', 'STEPS', 'GPU-SECONDS', 'USD'];

@@ -231,6 +231,11 @@ test.each([
   }
 });
 
+test('a file name with control characters does not steer the terminal', async () => {
+  const { code, err } = await leeway(['decode', '--source', 'dcgm', 'no\u001b[2Jfile']);
+  expect([code, err.split(':')[1]]).toEqual([3, ' no\ufffd[2Jfile']);
+});
+
 test('a reader that leaves early (| head -1) ends a command quietly', async () => {
   const child = spawn(process.execPath, [LAUNCHER, '--help'], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.destroy();
