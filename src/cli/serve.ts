@@ -1,10 +1,14 @@
-import { loadConfig } from '../config.ts';
+import { loadConfig, type Role } from '../config.ts';
 import { unreadableFiles } from '../config/named-files.ts';
 import { systemClock } from '../core/clock.ts';
-import { EXIT } from '../core/errors.ts';
+import { EXIT, LeewayError, systemCode } from '../core/errors.ts';
+import { makeDirectory } from '../files/directory.ts';
 import { requireSafeAddress } from '../server/listen.ts';
 import { openTokens } from '../server/tokens.ts';
 import { defineCommand } from './command.ts';
+
+/** Roles whose records, or those of their machine, lie in the data directory. */
+const KEEPS_DATA: readonly Role[] = ['all', 'sidecar'];
 
 /** The service: loads the configuration, refuses an unsafe address before anything starts, runs until the signal. */
 export const command = defineCommand({
@@ -27,6 +31,7 @@ export const command = defineCommand({
       flags: { host: values.host, port: values.port, data_dir: values['data-dir'], role: values.role },
     });
     requireSafeAddress(loaded.config.server, await openTokens(loaded.paths.tokens_file, systemClock));
+    if (KEEPS_DATA.includes(loaded.role)) await requireDataDir(loaded.paths.data_dir);
     for (const { path, got } of await unreadableFiles(loaded)) terminal.err(`warning[LW-CONFIG]: ${path}: ${got}\n`);
     // Loaded only now: a refusal must not wait for the store's and the engines' modules.
     const { runService } = await import('../compose.ts');
@@ -37,3 +42,16 @@ export const command = defineCommand({
     return EXIT.done;
   },
 });
+
+async function requireDataDir(data_dir: string): Promise<void> {
+  try {
+    await makeDirectory(data_dir);
+  } catch (cause) {
+    throw new LeewayError(
+      'LW-DATA-DIR',
+      `data directory ${data_dir} cannot be made (${systemCode(cause) ?? 'unknown failure'}); ` +
+        'expected a place that this user may write to; set data_dir or --data-dir to one',
+      { cause },
+    );
+  }
+}

@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, mkdir, open } from 'node:fs/promises';
+import { chmod, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { EXIT, LeewayError, systemCode } from '../core/errors.ts';
+import { makeDirectory } from '../files/directory.ts';
 import { SCOPES, type Scope } from '../server/route.ts';
 import { readTokens } from '../server/tokens.ts';
 import { defineCommand, usage } from './command.ts';
@@ -57,7 +58,7 @@ export async function createToken(
 
 async function append(path: string, line: string): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeDirectory(dirname(path));
     await using file = await open(path, 'a+', 0o600);
     await readTokens(path); // a damaged file gets no more lines
     const { size } = await file.stat();

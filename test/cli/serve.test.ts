@@ -47,3 +47,13 @@ test('a secret that cannot be read is told at the start, not first when an incid
   const ran = await runIn(directory.path, command, ['--port', '0']);
   expect(ran.err).toContain('warning[LW-CONFIG]: sinks[0].secret_file: secret file absent: cannot be read (ENOENT)');
 });
+
+test.skipIf(!existsSync('/proc/self'))(
+  'leeway serve refuses a data directory that cannot be made, at once',
+  async () => {
+    await using directory = await temporaryDirectory();
+    const ran = await runIn(directory.path, command, ['--port', '0', '--data-dir', '/proc/leeway-data']);
+    expect([ran.exit, ran.error?.code]).toEqual([1, 'LW-DATA-DIR']);
+    expect(ran.error?.message).toContain('/proc/leeway-data cannot be made (ENOENT)');
+  },
+);
