@@ -2,7 +2,7 @@ import { loadConfig, type Role } from '../config.ts';
 import { unreadableFiles } from '../config/named-files.ts';
 import { systemClock } from '../core/clock.ts';
 import { EXIT, LeewayError, systemCode } from '../core/errors.ts';
-import { makeDirectory } from '../files/directory.ts';
+import { requireMakeable } from '../files/directory.ts';
 import { requireSafeAddress } from '../server/listen.ts';
 import { openTokens } from '../server/tokens.ts';
 import { defineCommand } from './command.ts';
@@ -45,12 +45,12 @@ export const command = defineCommand({
 
 async function requireDataDir(data_dir: string): Promise<void> {
   try {
-    await makeDirectory(data_dir);
+    await requireMakeable(data_dir);
   } catch (cause) {
     throw new LeewayError(
       'LW-DATA-DIR',
-      `data directory ${data_dir} cannot be made (${systemCode(cause) ?? 'unknown failure'}); ` +
-        'expected a place that this user may write to; set data_dir or --data-dir to one',
+      `data directory ${data_dir} is not usable (${systemCode(cause) ?? 'unknown failure'}); ` +
+        'expected a directory that this user may write to; set data_dir to one',
       { cause },
     );
   }

@@ -1,4 +1,4 @@
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat, mkdir, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode } from '../core/errors.ts';
 
@@ -17,6 +17,20 @@ export async function makeDirectory(path: string): Promise<void> {
     await makeDirectory(parent);
     await makeDirectory(path);
   }
+}
+
+/** Throws the system's error where the directory `path` is not there and cannot be made. Leaves nothing behind. */
+export async function requireMakeable(path: string): Promise<void> {
+  if (await isThere(path)) return;
+  let first = path;
+  while (!(await isThere(dirname(first)))) first = dirname(first);
+  try {
+    await mkdir(first);
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+    return; // another process made it meanwhile
+  }
+  await rmdir(first).catch(() => undefined); // another process uses it already
 }
 
 async function isThere(path: string): Promise<boolean> {

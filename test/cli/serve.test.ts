@@ -54,6 +54,6 @@ test.skipIf(!existsSync('/proc/self'))(
     await using directory = await temporaryDirectory();
     const ran = await runIn(directory.path, command, ['--port', '0', '--data-dir', '/proc/leeway-data']);
     expect([ran.exit, ran.error?.code]).toEqual([1, 'LW-DATA-DIR']);
-    expect(ran.error?.message).toContain('/proc/leeway-data cannot be made (ENOENT)');
+    expect(ran.error?.message).toContain('/proc/leeway-data is not usable (ENOENT)');
   },
 );
