@@ -71,20 +71,26 @@ const CONFIG_CODES: ReadonlySet<ErrorCode> = new Set(['LW-CONFIG', 'LW-CONFIG-RU
 async function checkConfig(loaded: LoadedConfig): Promise<Verdict> {
   const { tokens_file } = loaded.paths;
   const errors: Problem[] = [];
-  const tokens = await readable(errors, async () => (tokens_file === null ? [] : readTokens(tokens_file)));
-  await readable(errors, () => costRecords(loaded));
-  await readable(errors, () => loadRules(loaded.paths.rules_dir));
+  const tokens = await readable(errors, 'auth.tokens_file', async () =>
+    tokens_file === null ? [] : readTokens(tokens_file),
+  );
+  await readable(errors, 'cost', () => costRecords(loaded));
+  await readable(errors, 'rules_dir', () => loadRules(loaded.paths.rules_dir));
   const set = loaded.origins.size;
   errors.push(...(await unreadableFiles(loaded)).map((error) => ({ ...error, code: 'LW-CONFIG' as const })));
   return { seen: `${set} values set, ${loaded.config.sinks.length} sinks, ${tokens.length} tokens`, errors };
 }
 
 /** What one file of the configuration holds; nothing, and its errors are noted, where it is wrong. */
-async function readable<Item>(errors: Problem[], read: () => Promise<readonly Item[]>): Promise<readonly Item[]> {
+async function readable<Item>(
+  errors: Problem[],
+  path: string,
+  read: () => Promise<readonly Item[]>,
+): Promise<readonly Item[]> {
   try {
     return await read();
   } catch (error) {
-    errors.push(...problemsOf(error, 'the configuration'));
+    errors.push(...problemsOf(error, path));
     return [];
   }
 }
