@@ -102,7 +102,7 @@ test(`drift becomes one incident and one request, whoever holds the lease and ho
   const start_ms = house.clock.now_ms();
   const rows = { model: 'analysed', version: 'v1', every_ms: 100 };
   await live.put(traffic({ ...rows, from_ms: start_ms, rows: 900, random: seededRandom(seed) }));
-  const moved = { from_ms: start_ms + 90_000, rows: 400, shift: 1, random: seededRandom(seed + 1) };
+  const moved = { from_ms: start_ms + 90_000, rows: 400, shift: 2, random: seededRandom(seed + 1) };
   await live.put(traffic({ ...rows, ...moved }));
   await house.clock.advance(132_000);
   await worker(house, 'first').once(signal);
@@ -185,7 +185,7 @@ test(`drift that goes on stays one incident when a worker takes over that last a
     ...rows,
     from_ms: start_ms + 90_000,
     rows: 10_500,
-    shift: 1,
+    shift: 2,
     random: seededRandom(seed + 1),
   });
   await live.put(steady);

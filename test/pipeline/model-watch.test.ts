@@ -113,9 +113,9 @@ test('rows that come late judge their window again, and labels that come late co
 });
 
 test(`a shifted feature is found in each of its windows and named; the drift starts with the first (seed ${seed})`, async () => {
-  // a shift of one standard deviation moves 38 % of a normal: in 100 rows the exact test is far below any alpha here
+  // two standard deviations move 68 % of a normal: five deviations less of 100 rows are still far below any alpha here
   const steady = rows('shift', { rows: 900 });
-  const shifted = rows('shift', { from_ms: start_ms + 90_000, rows: 400, shift: 1, random: seededRandom(seed + 1) });
+  const shifted = rows('shift', { from_ms: start_ms + 90_000, rows: 400, shift: 2, random: seededRandom(seed + 1) });
   await live.put([...steady, ...shifted]);
   const found = await look(watch(), 'shift', start_ms + 132_000);
   const known = found?.state.versions[0];
@@ -227,7 +227,7 @@ test('before there is a reference the finding rests on no data, and says why', a
 test('history posted at once ends in the same verdicts as the same rows looked at live', async () => {
   const steady = (model: string) => rows(model, { rows: 900, random: seededRandom(seed), accuracy: 0.9 });
   const shifted = (model: string) =>
-    rows(model, { from_ms: start_ms + 90_000, rows: 300, shift: 1, random: seededRandom(seed + 1), accuracy: 0.5 });
+    rows(model, { from_ms: start_ms + 90_000, rows: 300, shift: 2, random: seededRandom(seed + 1), accuracy: 0.5 });
   const now_ms = start_ms + 122_000;
   const lived = [...steady('lived'), ...shifted('lived')];
   const live_watch = watch();
@@ -252,7 +252,7 @@ test('history posted at once ends in the same verdicts as the same rows looked a
 test('state kept in the control store goes on where it was; nothing is judged twice', async () => {
   const all = [
     ...rows('kept', { rows: 900, accuracy: 0.9 }),
-    ...rows('kept', { from_ms: start_ms + 90_000, rows: 300, shift: 1, accuracy: 0.5, random: seededRandom(seed + 1) }),
+    ...rows('kept', { from_ms: start_ms + 90_000, rows: 300, shift: 2, accuracy: 0.5, random: seededRandom(seed + 1) }),
   ];
   await live.put(all.slice(0, 1_900));
   const first = watch();
